@@ -1,0 +1,1 @@
+"""Floor 5: from images to detections, and from a data set to average precision."""

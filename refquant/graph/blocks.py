@@ -1,0 +1,86 @@
+"""The block grammar of the YOLOv7 family: from a short table to rows, one per layer.
+
+A row is (sources, kind, arguments): the absolute indices of the layers it reads, the module's kind
+and its arguments. A table is a function that calls blocks on a `Rows`; every block appends its rows
+and returns the index of its last one. p is the block's input; C(c, k, s) a convolution of c filters.
+
+    ELAN(m, h, n, out, taps)  a = C(m,1) of p; b = C(m,1) of p; t1 ... tn = C(h,3), a chain from b;
+                              concat; C(out,1). taps "all": [tn, ..., t1, b, a];
+                              "even": [tn, t(n-2), ..., t2, b, a]
+    MPD(c, skip)              [C(c,3,2) of C(c,1) of p, C(c,1) of maxpool of p, skip]
+    UP(c, skip)               [C(c,1) of skip, upsampled C(c,1) of p]
+    DN(c, skip)               [C(c,3,2) of p, skip]
+    SPP(c)                    yolov7-tiny's pyramid of poolings, as layers of its own
+Source: Wang, Bochkovskiy and Liao 2022, arXiv 2207.02696, fig. 2; layer lists of the released files.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """One layer of an architecture: what it reads, what it is, with which arguments."""
+
+    sources: tuple[int, ...]
+    kind: str
+    arguments: tuple[Any, ...] = ()
+
+
+class Rows:
+    """The rows so far; each method appends and returns the index of its last row."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    @property
+    def last(self) -> int:
+        """Index of the last row, -1 (the image) at the start."""
+        return len(self.rows) - 1
+
+    def add(self, kind: str, *arguments: Any, of: int | Sequence[int] | None = None) -> int:
+        """A row that reads layer(s) `of`, by default the previous one."""
+        if of is None:
+            of = self.last
+        sources = (of,) if isinstance(of, int) else tuple(of)
+        self.rows.append(Row(sources, kind, arguments))
+        return self.last
+
+    def conv(self, filters: int, kernel: int, stride: int = 1, of: int | None = None) -> int:
+        return self.add("Conv", filters, kernel, stride, of=of)
+
+    def elan(self, m: int, h: int, n: int, out: int, taps: str) -> int:
+        p = self.last
+        a = self.conv(m, 1, of=p)
+        b = self.conv(m, 1, of=p)
+        chain = [self.conv(h, 3) for _ in range(n)]
+        chosen = chain if taps == "all" else chain[1::2]
+        self.add("Concat", of=[*reversed(chosen), b, a])
+        return self.conv(out, 1)
+
+    def mpd(self, c: int, *skip: int) -> int:
+        p = self.last
+        self.add("MP")
+        pooled = self.conv(c, 1)
+        self.conv(c, 1, of=p)
+        strided = self.conv(c, 3, 2)
+        return self.add("Concat", of=[strided, pooled, *skip])
+
+    def up(self, c: int, skip: int) -> int:
+        self.conv(c, 1)
+        upsampled = self.add("Upsample")
+        lateral = self.conv(c, 1, of=skip)
+        return self.add("Concat", of=[lateral, upsampled])
+
+    def down(self, c: int, skip: int) -> int:
+        strided = self.conv(c, 3, 2)
+        return self.add("Concat", of=[strided, skip])
+
+    def spp(self, c: int) -> int:
+        p = self.last
+        a = self.conv(c, 1, of=p)
+        b = self.conv(c, 1, of=p)
+        pools = [self.add("SP", kernel, of=b) for kernel in (5, 9, 13)]
+        self.add("Concat", of=[*reversed(pools), b])
+        joined = self.conv(c, 1)
+        self.add("Concat", of=[joined, a])
+        return self.conv(c, 1)

@@ -1,0 +1,70 @@
+"""`walk(model, x)`: run a model and yield every node with its output.
+
+    for node, y in walk(model, x):        x (N, 3, H, W) float32, RGB in [0, 1]
+        ...                               y the node's output, NCHW
+
+Everything that looks at a network is a consumer of this generator: detection takes the last output,
+a golden file records all of them, verification compares each. An output is dropped as soon as no
+later node needs it, so memory stays near that of the widest place of the network.
+
+Arithmetic, by name:
+    fast    float32, the compiled kernels: the bits of `ref`
+    ref     float32, the definition of every bit, NumPy alone, slow
+    math    float64, the equations; the oracle for errors
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.arrays.errors import BadInput
+from refquant.graph.graph import INPUT, Model, Node, array_of
+from refquant.ops import OPS
+
+ARITHMETICS = ("fast", "ref", "math")
+
+
+def walk(
+    model: Model, x: NDArray[Any], *, arithmetic: str = "fast", threads: int = 1
+) -> Iterator[tuple[Node, NDArray[Any]]]:
+    """Yield (node, output) in order of execution. Outputs do not depend on `threads`."""
+    if arithmetic not in ARITHMETICS:
+        raise BadInput(f"arithmetic={arithmetic!r}", f"choose {' | '.join(ARITHMETICS)}")
+    check_input(model, x)
+    last_use = {name: i for i, node in enumerate(model.nodes) for name in node.inputs}
+    outputs = {INPUT: np.asarray(x, np.float64 if arithmetic == "math" else np.float32)}
+    for i, node in enumerate(model.nodes):
+        y = run_node(node, [outputs[name] for name in node.inputs], arithmetic, threads)
+        outputs[node.name] = y
+        for name in set(node.inputs):
+            if last_use[name] == i:
+                del outputs[name]
+        if node.name not in last_use:
+            del outputs[node.name]
+        yield node, y
+
+
+def run_node(
+    node: Node, inputs: list[NDArray[Any]], arithmetic: str = "fast", threads: int = 1
+) -> NDArray[Any]:
+    """The output of one node from its inputs."""
+    op = OPS[node.op]
+    arrays = {name: array_of(node.arrays[name]) for name in op.arrays if name in node.arrays}
+    options: dict[str, Any] = dict(node.attributes)
+    if arithmetic == "fast" and op.threaded:
+        options["threads"] = threads
+    return getattr(op, arithmetic)(*inputs, **arrays, **options)
+
+
+def check_input(model: Model, x: NDArray[Any]) -> None:
+    """Refuse an input that no network of this family takes."""
+    if x.ndim != 4 or x.shape[0] < 1 or x.shape[1] != 3:
+        raise BadInput("x", f"shape {x.shape} is not (N, 3, H, W)")
+    if any(side < model.stride or side % model.stride for side in x.shape[2:]):
+        raise BadInput(
+            "x",
+            f"height and width {x.shape[2:]} are not multiples of {model.stride}",
+            "letterbox the image first",
+        )

@@ -1,0 +1,85 @@
+"""Floor 1: the operations. OPS names them all; each has a definition, an arithmetic, a kernel.
+
+`math` is the equation in float64. `ref` is the arithmetic in float32 and defines every output bit.
+`fast` equals `ref` bit for bit; for operations that only move data it is the same function.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from refquant.arrays.table import Table
+from refquant.ops import head, norm, pool, routing
+from refquant.ops.activation import ACTIVATIONS
+from refquant.ops.conv import conv_loops, conv_math, conv_ref
+
+Kernel = Callable[..., NDArray[Any]]
+
+
+class Op(NamedTuple):
+    """An operation: kernel(*inputs, **arrays, **attributes) -> output.
+
+    arrays      names of the arrays a node of this operation may own
+    attributes  names of its attributes, all of them required in a node
+    threaded    whether fast takes `threads`; the bits never depend on it
+    """
+
+    name: str
+    math: Kernel
+    ref: Kernel
+    fast: Kernel
+    arrays: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    threaded: bool = False
+
+
+def _moves(name: str, kernel: Kernel, *attributes: str, arrays: tuple[str, ...] = ()) -> Op:
+    return Op(name, kernel, kernel, kernel, arrays, attributes)
+
+
+OPS = Table(
+    "op",
+    (
+        Op(
+            "conv",
+            conv_math,
+            conv_ref,
+            conv_loops,
+            ("weight", "bias"),
+            ("stride", "padding", "activation"),
+            threaded=True,
+        ),
+        Op(
+            "batch_norm",
+            norm.batch_norm_math,
+            norm.batch_norm_ref,
+            norm.batch_norm_ref,
+            ("weight", "bias", "mean", "variance"),
+            ("eps",),
+        ),
+        *(Op(a.name, a.math, a.ref, a.fast) for a in ACTIVATIONS.values() if a.name != "linear"),
+        Op(
+            "max_pool",
+            pool.max_pool_ref,
+            pool.max_pool_ref,
+            pool.max_pool_fast,
+            (),
+            ("kernel", "stride", "padding"),
+        ),
+        _moves("concat", routing.concat),
+        _moves("upsample", routing.upsample, "scale"),
+        _moves("space_to_depth", routing.space_to_depth),
+        _moves("add", routing.add),
+        _moves("add_channel", routing.add_channel, arrays=("implicit",)),
+        _moves("multiply_channel", routing.multiply_channel, arrays=("implicit",)),
+        Op(
+            "decode",
+            head.decode_math,
+            head.decode_ref,
+            head.decode_fast,
+            ("anchors",),
+            ("strides",),
+        ),
+    ),
+)

@@ -1,0 +1,48 @@
+"""The convolution as plain loops: the kernel to read, and the one that runs on any CPU.
+
+It follows the definition in conv.py line by line, equation numbers and all, and gives its bits. Only
+the order of the memory differs, so that the innermost loop walks over neighbours:
+    x        (H, W, C) float32    one image, already padded with +0.0, channels last
+    weight   (C, R, S, F) float32 filters last
+    out      (P, Q, F) float32    channels last
+The sum of one output is a chain (its order is the contract); the chains of the F filters of one pixel
+are independent, so they run side by side, one rounding per step each.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from refquant.ops.simd import fma
+
+
+@njit(nogil=True, cache=True)
+def conv_rows(
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    stride: int,
+    channels_per_block: int,
+    first_row: int,
+    last_row: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Fill output rows first_row ... last_row - 1 of `out`; threads share an image by its rows."""
+    channels, kernel_rows, kernel_columns, filters = weight.shape
+    acc = np.empty(filters, np.float32)
+    for p in range(first_row, last_row):
+        for q in range(out.shape[1]):
+            total = out[p, q]
+            total[:] = bias  # (1)
+            for k0 in range(0, channels, channels_per_block):
+                acc[:] = np.float32(0.0)  # (2)
+                for c0 in range(k0, min(k0 + channels_per_block, channels), 16):
+                    for r in range(kernel_rows):
+                        for s in range(kernel_columns):
+                            for c in range(c0, min(c0 + 16, channels)):
+                                pixel = x[p * stride + r, q * stride + s, c]
+                                row = weight[c, r, s]
+                                for f in range(filters):
+                                    acc[f] = fma(pixel, row[f], acc[f])  # (3)
+                for f in range(filters):
+                    total[f] = total[f] + acc[f]  # (4)

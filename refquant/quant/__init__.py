@@ -1,0 +1,1 @@
+"""Floor 3: quantization of raw arrays. A scheme sees rows, a granularity makes them."""

@@ -1,0 +1,16 @@
+"""Shared fixtures. Real data lies outside the project; tests that need it skip where it is absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REAL = Path(os.environ.get("REFQUANT_REAL") or Path(__file__).parents[2] / "shared" / "real")
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real checkpoints, weights and images."""
+    if not REAL.is_dir():
+        pytest.skip("real data not found: set REFQUANT_REAL to its folder")
+    return REAL

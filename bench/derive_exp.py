@@ -1,8 +1,8 @@
 """Derive the constants of ops/activation.py; run it by hand: `python bench/derive_exp.py`.
 
-exp(r) = 1 + r + r**2 * P(r) on |r| <= ln(2)/2. P, of degree 4, interpolates (exp(r) - 1 - r) / r**2 in
-the five Chebyshev nodes of that interval (within a factor 1.3 of the minimax polynomial, and no
-algorithm to trust), in 50 digits; each coefficient is then rounded to float32.
+exp(r) = 1 + r + r**2 * P(r), |r| <= ln(2)/2. P, of degree 4, interpolates (exp(r) - 1 - r) / r**2
+in the five Chebyshev nodes of that interval, in 50 digits: close to the minimax polynomial, and no
+algorithm to trust. Each coefficient is then rounded to float32.
 """
 
 import mpmath

@@ -1,1 +1,1 @@
-"""Data that ships with refquant: hashes of the official files, and what else lies beside this file."""
+"""Data that ships with refquant: what is known of the official files."""

@@ -1,4 +1,4 @@
-"""The legend of letters. Every docstring of the project uses them, and no others, for these things.
+"""The legend of letters: every docstring uses them, and no others, for these things.
 
 Activations are (N, C, H, W):
     N  images           C  channels (input channels, where a convolution is meant)
@@ -7,7 +7,8 @@ Activations are (N, C, H, W):
 Weights of a convolution are (F, C, R, S):
     F  filters (output channels)     C  input channels
     R  kernel rows                   S  kernel columns
-Quantization sees rows (G, N): G groups that each have parameters of their own, N weights per group.
+Quantization sees rows (G, N):
+    G  groups, each with parameters of its own      N  weights per group
 """
 
 WEIGHT_AXES = ("F", "C", "R", "S")

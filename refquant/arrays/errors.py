@@ -1,7 +1,7 @@
 """The one error that a user can cause: bad input, told in one line.
 
-A message has three parts: where (a file, a layer, an option), what value breaks which rule, and the
-remedy. The command line prints it as one line and leaves with exit code 3; the library raises it.
+A message has three parts: where (a file, a layer, an option), what value breaks which rule, and
+the remedy. The command line prints it as one line and leaves with exit code 3.
 """
 
 

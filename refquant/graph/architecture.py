@@ -190,7 +190,9 @@ class Maker(NamedTuple):
     def detect(self, incoming: Sequence[int]) -> Module:
         anchors = np.array(self.architecture.anchors, np.float32)
         filters = anchors.shape[1] * (5 + self.classes)
-        convs, adds, multiplies = {}, {}, {}
+        convs: dict[str, Module] = {}
+        adds: dict[str, Module] = {}
+        multiplies: dict[str, Module] = {}
         for k, c in enumerate(incoming):
             conv = self.conv2d(f".m.{k}", c, filters, 1)
             bias = self.make_array(f"{self.name}.m.{k}.bias", (filters,))

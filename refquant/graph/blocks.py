@@ -1,8 +1,8 @@
 """The block grammar of the YOLOv7 family: from a short table to rows, one per layer.
 
 A row is (sources, kind, arguments): the absolute indices of the layers it reads, the module's kind
-and its arguments. A table is a function that calls blocks on a `Rows`; every block appends its rows
-and returns the index of its last one. p is the block's input; C(c, k, s) a convolution of c filters.
+and its arguments. A table is a function that calls blocks on a `Rows`; a block appends its rows
+and returns the index of the last one. p is its input, C(c, k, s) a convolution of c filters.
 
     ELAN(m, h, n, out, taps)  a = C(m,1) of p; b = C(m,1) of p; t1 ... tn = C(h,3), a chain from b;
                               concat; C(out,1). taps "all": [tn, ..., t1, b, a];
@@ -11,7 +11,7 @@ and returns the index of its last one. p is the block's input; C(c, k, s) a conv
     UP(c, skip)               [C(c,1) of skip, upsampled C(c,1) of p]
     DN(c, skip)               [C(c,3,2) of p, skip]
     SPP(c)                    yolov7-tiny's pyramid of poolings, as layers of its own
-Source: Wang, Bochkovskiy and Liao 2022, arXiv 2207.02696, fig. 2; layer lists of the released files.
+Source: Wang, Bochkovskiy and Liao 2022, arXiv 2207.02696; layer lists of the released files.
 """
 
 from collections.abc import Sequence

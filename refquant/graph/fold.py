@@ -1,7 +1,7 @@
 """Folding: batch norms, RepConv branches, implicit layers and activations move into convolutions.
 
-All of it in float64; who reads a checkpoint rounds once at the end. W is a weight (F, C, R, S), b a
-bias (F,), (gamma, beta, mean, variance) the arrays of a batch norm over F channels.
+All of it in float64; who reads a checkpoint rounds once at the end. W is a weight (F, C, R, S),
+b a bias (F,), (gamma, beta, mean, variance) the arrays of a batch norm over F channels.
 
     conv, batch norm     s = gamma / sqrt(variance + eps)                        (1)
                          W' = W * s,  b' = beta - mean * s + b * s               (2)

@@ -122,7 +122,7 @@ def array_of(value: Array) -> NDArray[Any]:
 
 def cast(node: Node, dtype: type) -> Node:
     """The node with its plain floating arrays as `dtype`, each number rounded once."""
-    arrays = {
+    arrays: dict[str, Array] = {
         key: value.astype(dtype) if isinstance(value, np.ndarray) else value
         for key, value in node.arrays.items()
     }

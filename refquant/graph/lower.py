@@ -1,9 +1,9 @@
 """From layers of modules to the flat, unfolded graph: one short function per kind of module.
 
-Each function gets the graph under construction, the module's name and its inputs' names, adds nodes
-and returns the name of the node that holds the module's output. Names follow the checkpoint, so that
-"model.24.conv" is the convolution of layer 24; what has no name there gets one that says what it is
-("model.51.cat", "model.102.add").
+Each function gets the graph under construction, the module's name and its inputs' names, adds
+nodes and returns the name of the node that holds the module's output. Names follow the checkpoint,
+so that "model.24.conv" is the convolution of layer 24; what has no name there gets one that says
+what it is ("model.51.cat", "model.102.add").
 """
 
 from collections.abc import Callable, Mapping, Sequence

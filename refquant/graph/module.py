@@ -1,8 +1,8 @@
 """A network as its authors see it: layers, each a small tree of named modules.
 
-This is the common form between a checkpoint's module tree and an architecture table; `lower` turns
-either into the flat graph. Kinds are the class names of the public code, attributes only those that
-change a result:
+This is the common form between a checkpoint's module tree and an architecture table; `lower`
+turns either into the flat graph. Kinds are the class names of the public code, attributes only
+those that change a result:
 
     Conv2d         arrays weight (F, C, R, S) [, bias (F,)]; stride, padding
     BatchNorm2d    arrays weight, bias, running_mean, running_var (C,); eps

@@ -3,9 +3,9 @@
     for node, y in walk(model, x):        x (N, 3, H, W) float32, RGB in [0, 1]
         ...                               y the node's output, NCHW
 
-Everything that looks at a network is a consumer of this generator: detection takes the last output,
-a golden file records all of them, verification compares each. An output is dropped as soon as no
-later node needs it, so memory stays near that of the widest place of the network.
+Everything that looks at a network is a consumer of this generator: detection takes the last
+output, a golden file records all of them, verification compares each. An output is dropped as soon
+as no later node needs it, so memory stays near that of the widest place of the network.
 
 Arithmetic, by name:
     fast    float32, the compiled kernels: the bits of `ref`

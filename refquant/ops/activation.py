@@ -5,7 +5,7 @@
     leaky(x) = x where x > 0, otherwise 0.1 * x                                  (3)
 
 No two mathematical libraries round exp alike, so the arithmetic spells it out in operations that
-IEEE 754 defines to the last bit: add, subtract, multiply, fused multiply-add, divide, powers of two.
+IEEE 754 defines to the last bit: +, -, *, /, fused multiply-add and powers of two.
 
     t = clamp(t, -104, 89)                  beyond it exp is 0 or inf anyway     (4)
     n = fma(t, log2(e), M) - M              rint, by M = 1.5 * 2**23             (5)

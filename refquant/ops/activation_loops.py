@@ -1,4 +1,4 @@
-"""The activations as jitted loops, equal to activation.py's `_ref` bit for bit (same equations)."""
+"""The activations as jitted loops: the equations of activation.py, the bits of its `_ref`."""
 
 import numpy as np
 from numba import njit

@@ -1,12 +1,12 @@
 """The convolution as plain loops: the kernel to read, and the one that runs on any CPU.
 
-It follows the definition in conv.py line by line, equation numbers and all, and gives its bits. Only
-the order of the memory differs, so that the innermost loop walks over neighbours:
+It follows the definition in conv.py line by line, equation numbers and all, and gives its bits.
+Only the order of the memory differs, so that the innermost loop walks over neighbours:
     x        (H, W, C) float32    one image, already padded with +0.0, channels last
     weight   (C, R, S, F) float32 filters last
     out      (P, Q, F) float32    channels last
-The sum of one output is a chain (its order is the contract); the chains of the F filters of one pixel
-are independent, so they run side by side, one rounding per step each.
+The sum of one output is a chain (its order is the contract); the chains of the F filters of one
+pixel are independent, so they run side by side, one rounding per step each.
 """
 
 import numpy as np

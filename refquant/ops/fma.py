@@ -12,17 +12,18 @@ over float32, so a last bit that is odd keeps (4) from ever seeing a false tie.
 Source: Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums: proved algorithms
 using rounding to odd", theorem 1; TwoSum: Knuth, TAOCP 2, 4.2.2.
 
-Where the hardware has an fma it gives the same bits: IEEE 754 leaves no choice. Only the payload and
-the sign of a NaN are free, and no comparison here looks at them.
+Where the hardware has an fma it gives the same bits: IEEE 754 leaves no choice. Only the payload
+and the sign of a NaN are free, and no comparison here looks at them.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def fma_ref(
-    x: NDArray[np.float32], w: NDArray[np.float32], acc: NDArray[np.float32]
-) -> NDArray[np.float32]:
+Float32 = NDArray[np.float32] | np.float32
+
+
+def fma_ref(x: Float32, w: Float32, acc: Float32) -> NDArray[np.float32]:
     """round(x * w + acc) with one rounding, to nearest, ties to even. Shapes broadcast."""
     with np.errstate(invalid="ignore", over="ignore"):
         p = np.multiply(x, w, dtype=np.float64)  # (1)
@@ -31,8 +32,8 @@ def fma_ref(
         back = s - p
         e = (p - (s - back)) + (a - back)
         bits = s.view(np.int64)
-        # (3) An even last bit and a nonzero error: one step towards e. Away from zero adds one to
-        # the bits, towards zero takes one away. s = 0 has e = 0; infinities and NaN stay as they are.
+        # (3) An even last bit and a nonzero error: one step towards e. Away from zero adds one
+        # to the bits, towards zero takes one away. s = 0 has e = 0; inf and NaN stay as they are.
         inexact = (e != 0) & np.isfinite(s) & (bits & 1 == 0)
         step = np.where((e > 0) == (s > 0), np.int64(1), np.int64(-1))
         odd = np.where(inexact, bits + step, bits).view(np.float64)

@@ -1,6 +1,6 @@
 """The head's decode: raw maps to boxes in pixels of the network input, and scores.
 
-raw          one (N, A*E, H, W) map per level; A anchors, E = 5 + classes; channel = anchor*E + entry
+raw          one (N, A*E, H, W) map per level: A anchors, E = 5 + classes, channel anchor*E + entry
 anchors      (L, A, 2) float32, width and height in pixels of the network input
 strides      one per level, powers of two: pixels per cell
 predictions  (N, rows, E) float32: centre x, centre y, width, height (pixels), objectness, classes
@@ -11,7 +11,7 @@ predictions  (N, rows, E) float32: centre x, centre y, width, height (pixels), o
     the other entries of p stay as they are                                      (4)
 
 Rows run over levels (fine to coarse), then anchors, then rows and columns of the grid.
-Arithmetic  float32, evaluated left to right as written; 2*p and the product with a stride are exact.
+Arithmetic  float32, left to right as written; 2*p and the product with a stride are exact.
 """
 
 from collections.abc import Callable
@@ -35,9 +35,9 @@ def _decode(
         n, channels, height, width = level.shape
         count = len(level_anchors)
         p = sigmoid(level).reshape(n, count, channels // count, height, width)  # (1)
-        column = np.arange(width, dtype=dtype)
-        row = np.arange(height, dtype=dtype)[:, None]
-        box = np.empty((n, count, 4, height, width), dtype)
+        column: NDArray = np.arange(width, dtype=dtype)
+        row: NDArray = np.arange(height, dtype=dtype)[:, None]
+        box: NDArray = np.empty((n, count, 4, height, width), dtype)
         box[:, :, 0] = (two * p[:, :, 0] - half + column) * dtype(stride)  # (2)
         box[:, :, 1] = (two * p[:, :, 1] - half + row) * dtype(stride)
         size = (two * p[:, :, 2:4]) * (two * p[:, :, 2:4])

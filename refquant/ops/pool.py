@@ -6,9 +6,9 @@ y   (N, C, P, Q) same dtype,  P = (H + 2*padding - kernel) // stride + 1, Q like
     y[n,c,p,q] = max over r,s of x[n, c, p*stride + r - padding, q*stride + s - padding]
     outside the image x counts as -inf, so padding never wins.
 
-Arithmetic  Compare and select, best = value if value > best, over r, then s, starting from the first
-tap. Nothing is rounded. A NaN under the window: the result is the canonical NaN, in any order.
-Of +0 and -0 the one met first stays (0 > -0 is false), rows before columns.
+Arithmetic  Compare and select, best = value if value > best, over r, then s, starting from the
+first tap. Nothing is rounded. A NaN under the window: the result is the canonical NaN, in any
+order. Of +0 and -0 the one met first stays (0 > -0 is false), rows before columns.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def max_pool_ref(x: NDArray, *, kernel: int, stride: int, padding: int) -> NDArr
 def max_pool_fast(x: NDArray, *, kernel: int, stride: int, padding: int) -> NDArray:
     """First along the columns, then along the rows: 2 * kernel comparisons instead of kernel**2.
 
-    Equal to the definition, because a maximum over a square is the maximum of its rows' maxima; among
+    Equal to the definition: a maximum over a square is the maximum of its rows' maxima. Among
     +0 and -0 too, since "first in the row, then first row" is "first, rows before columns".
     """
     view = pad(x, padding, -np.inf)

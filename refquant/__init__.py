@@ -1,0 +1,35 @@
+"""refquant: the golden reference for YOLOv7 and for the quantization of its weights.
+
+The public names, each imported when it is first used, so that `refquant --help` is instant:
+
+    load_model, save_model                  models from and to files
+    walk                                    run a model node by node
+    detect, evaluate                        detections in an image; average precision on a data set
+    quantize, quantize_model, QuantizedTensor
+    BadInput                                the error that bad input raises: one line
+"""
+
+from importlib import import_module
+from typing import Any
+
+from refquant._version import __version__
+
+_HOMES = {
+    "BadInput": "refquant.arrays.errors",
+    "walk": "refquant.graph.walk",
+    "load_model": "refquant.formats",
+    "save_model": "refquant.formats",
+    "detect": "refquant.detect.predict",
+    "evaluate": "refquant.detect.evaluate",
+    "quantize": "refquant.quant.tensor",
+    "QuantizedTensor": "refquant.quant.tensor",
+    "quantize_model": "refquant.quant.recipe",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'refquant' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -79,7 +79,7 @@ def sigmoid_ref(x: Array) -> Array:
 
 def leaky_ref(x: Array) -> Array:
     """Equation (3), bit for bit; one rounding in the product."""
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", invalid="ignore"):
         return np.where(np.isnan(x), NAN, np.where(x > 0, x, SLOPE * x))
 
 

@@ -19,7 +19,6 @@ and the sign of a NaN are free, and no comparison here looks at them.
 import numpy as np
 from numpy.typing import NDArray
 
-
 Float32 = NDArray[np.float32] | np.float32
 
 

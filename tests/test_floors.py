@@ -1,0 +1,60 @@
+"""Imports point down only: each module imports from its own floor or from floors below."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import refquant
+
+ROOT = Path(refquant.__file__).parent
+FLOORS = ["arrays", "ops", "graph", "quant", "formats", "detect", "study", "cli"]
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def imported(source: str) -> set[str]:
+    """Every module named refquant... that a source text imports, at any depth of nesting."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the floor"
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name for name in names if name.split(".")[0] == "refquant"}
+
+
+def upward(floor: str, source: str) -> list[str]:
+    """The imports of a source text on `floor` that point to a higher floor."""
+    allowed = FLOORS[: FLOORS.index(floor) + 1] + ["_version", "weights"]
+    return [
+        name
+        for name in sorted(imported(source))
+        if name.count(".") and name.split(".")[1] not in [*allowed, "__version__"]
+    ]
+
+
+def test_an_upward_import_is_found():
+    assert upward("ops", "def f():\n    from refquant.graph.walk import walk") == [
+        "refquant.graph.walk",
+        "refquant.graph.walk.walk",
+    ]
+    assert upward("cli", "from refquant.graph.walk import walk") == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    parts = path.relative_to(ROOT).parts
+    if len(parts) > 1:  # the package's own __init__ names the public API and imports on demand
+        assert upward(parts[0], path.read_text()) == []
+
+
+def test_every_folder_is_a_floor():
+    folders = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith("__")}
+    assert folders - {"weights"} == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_file_begins_with_its_lesson(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))

@@ -1,0 +1,123 @@
+"""The contract of a scheme: a few plain functions on rows, and a declaration of what they store.
+
+x       (G, N) float32      one row per group; a scheme never sees a layer, only rows
+codes   (G, N) uint8, or uint16 where code_bits > 8
+params  name -> (G, columns) array, exactly the fields that the scheme declares
+bits    2 ... 8             the width that the user asks for; code_bits(bits) is the width stored
+
+    params = choose_params(x, bits, dtype)      float fields in `dtype`: float32 or float16
+    codes  = quantize(x, params, bits)          chosen against params as they are stored
+    x_hat  = dequantize(codes, params, bits)    (G, N) float32
+    bound  = error_bound(x, params, bits)       (G, 1) float64, |x - x_hat| <= bound in each row;
+                                                with x = None it holds for weights between the
+                                                lowest and the highest level of their row
+
+A scheme is a file with these functions, a `Scheme` record, and one line in schemes.py. `options`
+are other ways to choose the same parameters, named "affine:minmax" where the scheme is "affine".
+
+Rounding of parameters  What must not shrink a range is rounded up to its stored type (`round_up`);
+then no weight is clipped by the rounding, and the bounds are exact statements. Codes come from a
+division of two float32 numbers in float64. For quotients below 2**25 a float64 quotient is on the
+same side of every half-integer as the exact one (the distance of a quotient of 24-bit numbers from
+a half-integer it does not equal is above 2**-27), so rint gives the code of exact arithmetic.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from refquant.arrays.errors import BadInput
+
+Rows = NDArray[np.float32]
+Codes = NDArray[Any]
+Params = Mapping[str, NDArray[Any]]
+ChooseParams = Callable[..., dict[str, NDArray[Any]]]
+
+BITS = range(2, 9)
+FLOATS = ("float32", "float16")
+# A level lies at most one step beyond the range of its weights, so it stays finite in float32.
+LARGEST = 2.0**126
+
+
+def one(bits: int) -> int:
+    """A field with one number per group."""
+    return 1
+
+
+class Field(NamedTuple):
+    """One stored parameter array: (G, columns(bits)), its allowed dtypes, and what must hold."""
+
+    name: str
+    dtypes: tuple[str, ...] = FLOATS
+    positive: bool = False
+    columns: Callable[[int], int] = one
+
+
+class Scheme(NamedTuple):
+    """A scheme; the functions are those of the file's docstring."""
+
+    name: str
+    choose_params: ChooseParams
+    quantize: Callable[[Rows, Params, int], Codes]
+    dequantize: Callable[[Codes, Params, int], Rows]
+    error_bound: Callable[[Rows | None, Params, int], NDArray[np.float64]]
+    fields: tuple[Field, ...]
+    # Stored bits per code, for the bits asked for.
+    code_bits: Callable[[int], int] = int
+    # Numbers per group that the study's accounting counts, 4 bytes each.
+    nominal_params: Callable[[int], int] = one
+    # Fields in units of the weights: multiplied by a they give a * x_hat (bias correction).
+    linear: tuple[str, ...] = ()
+    # Other ways to choose params, by name.
+    options: Mapping[str, ChooseParams] = {}
+    # encode(x, bits, dtype) -> params, codes: only where the two are not one after the other.
+    joint: Callable[[Rows, int, DTypeLike], tuple[dict[str, NDArray[Any]], Codes]] | None = None
+
+    def encode(
+        self, x: Rows, bits: int, dtype: DTypeLike = np.float32
+    ) -> tuple[dict[str, NDArray[Any]], Codes]:
+        """Params and codes of x (G, N)."""
+        if self.joint is not None:
+            return self.joint(x, bits, dtype)
+        params = self.choose_params(x, bits, dtype)
+        return params, self.quantize(x, params, bits)
+
+    def code_dtype(self, bits: int) -> type:
+        """uint8, or uint16 for codes of 9 bits."""
+        return np.uint8 if self.code_bits(bits) <= 8 else np.uint16
+
+
+def check_bits(bits: int) -> int:
+    """bits, if it is a width that a scheme takes."""
+    if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or bits not in BITS:
+        raise BadInput(f"bits={bits!r}", f"choose {BITS.start}..{BITS.stop - 1}")
+    return int(bits)
+
+
+def round_up(value: NDArray[np.float64], dtype: DTypeLike) -> NDArray[Any]:
+    """The smallest number of `dtype` (float32 or float16) that is >= value, elementwise."""
+    with np.errstate(over="ignore"):
+        nearest = value.astype(dtype)
+    above = np.where(nearest < value, np.nextafter(nearest, np.inf, dtype=dtype), nearest)
+    if not np.isfinite(above).all():
+        raise BadInput(
+            f"parameter {value.max():.6g}",
+            f"does not fit {np.dtype(dtype).name}",
+            "store parameters as float32",
+        )
+    return above
+
+
+def low_and_high(x: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Minimum and maximum of every row, (G, 1) float64."""
+    return (
+        x.min(axis=1, keepdims=True).astype(np.float64),
+        x.max(axis=1, keepdims=True).astype(np.float64),
+    )
+
+
+def rounding(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The most that rounding a number of at most this magnitude to float32 can change it."""
+    return magnitude * 2.0**-24 + 2.0**-150

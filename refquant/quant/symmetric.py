@@ -1,0 +1,83 @@
+"""Symmetric quantization: x ~ scale * (q - H), the same range on both sides of zero.
+
+x       (G, N) float32   one row per group
+q       (G, N) uint8     codes in [1, 2*H - 1], H = 2**(bits-1) is the code of 0.0
+scale   (G, 1) float32   > 0, units of x per code (or float16, if so chosen)
+
+    scale = max|x| / (H - 1), rounded up                                         (1)
+    q = clip(rint(x / scale), -H, H - 1) + H                                     (2)
+    x_hat = scale * (q - H)                                                      (3)
+
+Zero is exact. Code 0 is never used: |x| / scale <= H - 1 by (1), so there are 2**bits - 1 levels.
+Error   |x - x_hat| <= scale / 2, up to the float32 rounding of (3): nothing is clipped.
+Cases   An all-zero row has scale 1.
+Source  Baghbanbashi et al. 2023, arXiv 2407.04943, whose s is 1 / scale and whose signed codes are
+        q - H; rint is half-to-even.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from refquant.quant.scheme import (
+    Codes,
+    Field,
+    Params,
+    Rows,
+    Scheme,
+    low_and_high,
+    round_up,
+    rounding,
+)
+
+Float64 = NDArray[np.float64]
+
+
+def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
+    """Equation (1): scale (G, 1)."""
+    lo, hi = low_and_high(x)
+    return params_of_range(np.maximum(-lo, hi), bits, dtype)
+
+
+def params_of_range(
+    magnitude: Float64, bits: int, dtype: DTypeLike = np.float32
+) -> dict[str, NDArray[Any]]:
+    """Equation (1) for the range [-magnitude, magnitude], (G, 1) float64."""
+    scale = round_up(magnitude / (2 ** (bits - 1) - 1), dtype)  # (1)
+    return {"scale": np.where(scale > 0, scale, np.ones_like(scale))}
+
+
+def quantize(x: Rows, params: Params, bits: int) -> Codes:
+    """Equation (2): codes (G, N) uint8."""
+    H = 2 ** (bits - 1)
+    q = np.rint(x / params["scale"].astype(np.float64))
+    return (np.clip(q, -H, H - 1) + H).astype(np.uint8)  # (2)
+
+
+def dequantize(codes: Codes, params: Params, bits: int) -> Rows:
+    """Equation (3): (G, N) float32; the product is exact in float64 and rounded once."""
+    steps = codes.astype(np.int64) - 2 ** (bits - 1)
+    return (params["scale"].astype(np.float64) * steps).astype(np.float32)  # (3)
+
+
+def error_bound(x: Rows | None, params: Params, bits: int) -> Float64:
+    """scale / 2 and the rounding of (3); more where weights lie outside of the levels."""
+    scale = params["scale"].astype(np.float64)
+    H = 2 ** (bits - 1)
+    step = scale / 2
+    if x is not None:
+        lo, hi = low_and_high(x)
+        step = np.maximum(step, np.maximum(-scale * H - lo, hi - scale * (H - 1)))
+    return step + rounding(scale * H)
+
+
+SYMMETRIC = Scheme(
+    name="symmetric",
+    choose_params=choose_params,
+    quantize=quantize,
+    dequantize=dequantize,
+    error_bound=error_bound,
+    fields=(Field("scale", positive=True),),
+    linear=("scale",),
+)

@@ -73,6 +73,20 @@ def read(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
     return parse(text)
 
 
+def with_default(
+    recipe: str | None,
+    scheme: str = "affine",
+    granularity: str = "filter",
+    bits: int = 4,
+    params_dtype: str = "float32",
+) -> tuple[Rule, ...]:
+    """The rules of `recipe`, a text or the name of a file; then the default for all others."""
+    default = uniform(scheme, granularity, bits, params_dtype)
+    if recipe is None:
+        return default
+    return (*(read(recipe) if Path(recipe).is_file() else parse(recipe)), *default)
+
+
 def parse_rule(text: str) -> Rule:
     """One rule from its words."""
     words = text.split()
@@ -80,10 +94,8 @@ def parse_rule(text: str) -> Rule:
         return Rule(words[0], skip=True)
     if len(words) not in (4, 5) or not words[3].isdecimal():
         raise BadInput(WHERE, f"{text.strip()!r} is not a rule", FORM)
-    pattern, scheme, granularity, bits = words[:4]
-    return checked(
-        Rule(pattern, scheme, granularity, int(bits), words[4] if words[4:] else "float32")
-    )
+    pattern, scheme, granularity, bits, params_dtype = (*words, "float32")[:5]
+    return checked(Rule(pattern, scheme, granularity, int(bits), params_dtype))
 
 
 def checked(rule: Rule) -> Rule:

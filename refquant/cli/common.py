@@ -1,0 +1,88 @@
+"""What every verb shares: options of the same name and meaning, JSON, progress, threads."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MODEL_HELP = "a .pt or .h5 file, or random:yolov7, random:yolov7-tiny (seeded, untrained)"
+
+
+def add_verb(
+    subparsers: Any, name: str, summary: str, example: str, **options: Any
+) -> argparse.ArgumentParser:
+    """A verb's parser: a summary in one line, examples to paste, and --json."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in example.strip().splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    return parser
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """--threads N; the result never depends on it."""
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        default=usable_cores(),
+        metavar="N",
+        help="threads (default: all cores, %(default)s here); the result never depends on it",
+    )
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: choose 1 or more")
+    return value
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: choose a number from 0 to 1")
+    return value
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def print_json(result: Any) -> None:
+    """The one JSON object of a run. NaN and infinities are not JSON and would raise."""
+    print(json.dumps(result, indent=2, allow_nan=False))
+
+
+def progress(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
+    """The items, with a progress bar on stderr where that is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, desc=what, file=sys.stderr, disable=None, unit="image")
+
+
+def table(rows: Iterable[Iterable[Any]], header: Iterable[str]) -> str:
+    """Rows as aligned text: the first column to the left, the others to the right."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        first, *others = (
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join((first, *others)).rstrip())
+    return "\n".join(lines)

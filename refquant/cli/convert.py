@@ -1,0 +1,51 @@
+"""`refquant convert CHECKPOINT -o MODEL.h5`: any readable form to the HDF5 store."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from refquant.cli.common import MODEL_HELP, add_verb, print_json
+
+EXAMPLE = """
+refquant convert yolov7.pt                   writes yolov7.h5
+refquant convert yolov7.pt -o raw.h5 --no-fold
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = add_verb(subparsers, "convert", "write a model as HDF5", EXAMPLE)
+    parser.add_argument("model", help=MODEL_HELP)
+    parser.add_argument("-o", "--output", type=Path, help="default: the input's name with .h5")
+    parser.add_argument(
+        "--no-fold",
+        action="store_true",
+        help="keep batch norms, RepConv branches, implicit layers",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from refquant.formats import load_model, save_model
+
+    name = options.model.replace(":", "-")
+    output = options.output or Path(name).with_suffix(".h5")
+    model = load_model(options.model, fold=not options.no_fold)
+    content = save_model(model, output)
+    result = {
+        "output": str(output),
+        "content_sha256": content,
+        "source": dict(model.source),
+        "licence": model.licence,
+        "folded": model.folded,
+        "nodes": len(model.nodes),
+        "parameters": model.parameters,
+        "bytes": {"file": output.stat().st_size},
+    }
+    if options.json:
+        print_json(result)
+    else:
+        print(f"{output}: {model.parameters:,} parameters, {output.stat().st_size:,} bytes")
+        print(f"content_sha256 {content}")
+        if model.licence:
+            print(f"licence note: {model.licence}")
+    return 0

@@ -1,0 +1,59 @@
+"""`refquant VERB ...`: finds the verb, turns errors into one line and an exit code.
+
+Exit codes: 0 ok, 1 a check failed, 2 usage, 3 bad input, 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from refquant._version import __version__
+from refquant.arrays.errors import BadInput
+from refquant.cli import convert, detect, evaluate, info, quantize
+
+VERBS = (convert, info, detect, quantize, evaluate)
+
+DESCRIPTION = """The golden reference for YOLOv7 and for the quantization of its weights.
+One verb, one file in; results on stdout, progress on stderr."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line. Building it imports nothing heavy."""
+    top = argparse.ArgumentParser(
+        prog="refquant",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="refquant VERB --help has examples.",
+    )
+    top.add_argument("--version", action="version", version=f"refquant {__version__}")
+    subparsers = top.add_subparsers(metavar="VERB", required=True, dest="verb")
+    for verb in VERBS:
+        verb.add_parser(subparsers)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except BadInput as error:
+        return _fail(str(error), 3)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing to say, and nowhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(f"{error.filename or 'input'}: {error.strerror or error}", 3)
+    except MemoryError:
+        return _fail("not enough memory: choose a smaller input or fewer threads", 3)
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was written is whole", 130)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"refquant: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,139 @@
+"""The machine that a pickle drives: a stack, marks, a memo, and values that cannot do anything.
+
+    stack   values under construction, the newest last
+    marks   places in the stack, set by MARK; "the items" of an opcode lie above the last one
+    memo    number -> value, for what is used more than once
+
+Every method takes or gives a bounded number of values and refuses what is not there. The opcodes,
+which are unpickle.py's, are made of them.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
+
+from refquant.arrays.errors import BadInput
+
+MAX_NAME = 256  # bytes of a global's module or name
+
+
+class Global(NamedTuple):
+    """What a name in a pickle stands for: a function of ours, and how many arguments it takes."""
+
+    name: str
+    make: Any
+    arguments: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Instance:
+    """An inert object: the name of its class and its attributes, nothing that runs."""
+
+    name: str
+    attributes: dict[str, Any] = field(default_factory=dict, repr=False)
+    built: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The last part of the class name, such as "Conv2d"."""
+        return self.name.rsplit(".", 1)[-1]
+
+
+class Ignored(NamedTuple):
+    """A value that nothing here needs, such as the fitness of the best epoch."""
+
+    name: str
+
+
+class Machine:
+    """Stack, marks and memo over the bytes of one pickle."""
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self.data, self.position = data, start
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def fail(self, problem: str) -> NoReturn:
+        raise BadInput(
+            f"pickle, before byte {self.position}",
+            problem,
+            "the file is damaged, or no checkpoint of this family",
+        )
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes of the pickle."""
+        part = self.data[self.position : self.position + count]
+        if len(part) < count:
+            self.fail(f"{count} bytes wanted, {len(part)} left")
+        self.position += count
+        return part
+
+    def number(self, form: str) -> Any:
+        """The next number, in the form that struct names."""
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def text(self, length_form: str) -> str:
+        """The next text, its length in front of it."""
+        return self._decoded(self.take(self.number(length_form)))
+
+    def line(self) -> str:
+        """The text up to the next newline: half of a global's name."""
+        end = self.data.find(b"\n", self.position, self.position + MAX_NAME)
+        if end < 0:
+            self.fail(f"a name has no end within {MAX_NAME} bytes")
+        return self._decoded(self.take(end + 1 - self.position)[:-1])
+
+    def _decoded(self, raw: bytes) -> str:
+        try:
+            return raw.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            self.fail("a text is not UTF-8")
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        """The newest value; those below the last mark are out of reach."""
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            self.fail("a value is missing on the stack")
+        return self.stack.pop()
+
+    def several(self, count: int) -> list[Any]:
+        """The newest `count` values, oldest first."""
+        return [self.pop() for _ in range(count)][::-1]
+
+    def top(self, kind: type | None = None) -> Any:
+        """The newest value, which stays; of exactly this type, where one is given."""
+        value = self.pop()
+        if kind is not None and type(value) is not kind:
+            self.fail(f"{type(value).__name__} where {kind.__name__} is due")
+        self.push(value)
+        return value
+
+    def mark(self) -> None:
+        self.marks.append(len(self.stack))
+
+    def items(self) -> list[Any]:
+        """The values above the last mark; they and the mark are gone."""
+        if not self.marks:
+            self.fail("a mark is missing")
+        mark = self.marks.pop()
+        items = self.stack[mark:]
+        del self.stack[mark:]
+        return items
+
+    def put(self, key: int) -> None:
+        self.memo[key] = self.top()
+
+    def get(self, key: int) -> None:
+        if key not in self.memo:
+            self.fail(f"memo {key} is empty")
+        self.push(self.memo[key])
+
+    def result(self) -> Any:
+        """The only value that is left."""
+        value = self.pop()
+        if self.stack or self.marks:
+            self.fail("values are left over")
+        return value

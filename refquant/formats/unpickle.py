@@ -1,0 +1,176 @@
+"""Reading a pickle as data: an interpreter of its opcodes that imports nothing and calls nothing.
+
+A pickle is a program for a small machine. Python's own reader lets that program import any function
+and call it, so that opening a file is running it. This one has neither: a name in the pickle is
+looked up in a table of ours (`resolve`), and what the table does not hold is refused.
+
+    GLOBAL module name          push resolve("module.name"), a Global
+    REDUCE, NEWOBJ              Global, arguments -> Global.make(*arguments), a function of ours
+    BUILD                       Instance, state -> the Instance with state as its attributes
+    BINPERSID                   reference -> load(reference): what lies outside of the pickle
+
+A file from a stranger must not exhaust memory or time either. Every opcode costs a bounded amount,
+since none copies a value that exists (BUILD keeps the dictionary that it is given), and nothing
+recurses, so that the nesting of the data does not matter. The constants below bound the rest.
+
+Source  The opcodes as Python's `pickletools` documents them; those that occur in checkpoints.
+"""
+
+import pickletools
+from collections.abc import Callable
+from typing import Any
+
+from refquant.arrays.errors import BadInput
+from refquant.formats.pickle_machine import Global, Ignored, Instance, Machine
+
+# E6 in deploy form, the largest of the checkpoints at hand, has 232,629 bytes and 104,000 opcodes;
+# the largest of the family has less than twice as many layers.
+MAX_BYTES = 2**24
+MAX_OPCODES = 2**21  # each costs about a microsecond and at most 216 bytes (an empty set)
+MAX_STACK = 2**16  # Python's writer empties the stack every 1000 items
+MAX_MARKS = 2**10  # containers under construction at once: below 40 in checkpoints
+MAX_INTEGER_BYTES = 16  # the largest integer is the 80-bit signature of the legacy form
+MAX_KEY = 2**31  # integer keys: without a limit they could be chosen to collide in a dictionary
+MAX_PROTOCOL = 5
+
+Resolve = Callable[[str], Global]
+Load = Callable[[Any], Any]
+Step = Callable[[Machine], None]
+
+
+def unpickle(data: bytes, resolve: Resolve, load: Load, start: int = 0) -> tuple[Any, int]:
+    """The value of the pickle that begins at `start`, and the position after its end.
+
+    resolve(name) -> Global, or raises BadInput
+    load(reference) -> the value that a persistent id stands for, or raises BadInput
+    What is not a well-formed pickle of opcodes that checkpoints use raises BadInput.
+    """
+    if len(data) > MAX_BYTES:
+        raise BadInput("pickle", f"{len(data)} bytes are more than {MAX_BYTES}")
+    machine = Machine(data, start)
+    steps = {**STEPS, **steps_outward(resolve, load)}
+    for _ in range(MAX_OPCODES):
+        code = machine.take(1)
+        if code == b".":
+            return machine.result(), machine.position
+        if code not in steps:
+            machine.fail(f"opcode {opcode_name(code)} does not occur in checkpoints")
+        steps[code](machine)
+        if len(machine.stack) > MAX_STACK or len(machine.marks) > MAX_MARKS:
+            machine.fail("too many values or containers are open at once")
+    raise BadInput("pickle", f"it has more than {MAX_OPCODES} opcodes")
+
+
+def opcode_name(code: bytes) -> str:
+    """An opcode as Python names it, such as "INST"; its number where it has no name."""
+    names = {op.code.encode("latin-1"): op.name for op in pickletools.opcodes}
+    return names.get(code, f"{code[0]:#04x}")
+
+
+def proto(machine: Machine) -> None:
+    if machine.number("<B") > MAX_PROTOCOL:
+        machine.fail(f"a protocol above {MAX_PROTOCOL}")
+
+
+def frame(machine: Machine) -> None:
+    if machine.number("<Q") > len(machine.data) - machine.position:
+        machine.fail("a frame is longer than the pickle")
+
+
+def push_long(machine: Machine) -> None:
+    length = machine.number("<B")
+    if length > MAX_INTEGER_BYTES:
+        machine.fail(f"an integer of {length} bytes")
+    machine.push(int.from_bytes(machine.take(length), "little", signed=True))
+
+
+def append(machine: Machine, values: list[Any]) -> None:
+    machine.top(list).extend(values)
+
+
+def set_items(machine: Machine, pairs: list[Any]) -> None:
+    target = machine.top(dict)
+    if len(pairs) % 2:
+        machine.fail("a key without a value")
+    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        # Only these: hashing a tuple recurses into it, and some floats hash alike.
+        if type(key) not in (str, int, bool, type(None)):
+            machine.fail(f"a dictionary key of type {type(key).__name__}")
+        if type(key) is int and not -MAX_KEY <= key < MAX_KEY:
+            machine.fail(f"a dictionary key of {key}")
+        target[key] = value
+
+
+def make(machine: Machine) -> None:
+    target, arguments = machine.several(2)
+    if type(target) is not Global or type(arguments) is not tuple:
+        machine.fail("a call of what is no global")
+    if len(arguments) not in target.arguments:
+        machine.fail(f"{target.name} with {len(arguments)} arguments")
+    machine.push(target.make(*arguments))
+
+
+def build(machine: Machine) -> None:
+    target, state = machine.several(2)
+    if type(target) is Instance:
+        if target.built or type(state) is not dict:
+            machine.fail(f"the state of {target.name} is not one dictionary")
+        target.attributes, target.built = state, True
+    elif type(target) not in (dict, Ignored):  # a dictionary's state is a state_dict's _metadata
+        machine.fail(f"a state for {type(target).__name__}")
+    machine.push(target)
+
+
+def steps_outward(resolve: Resolve, load: Load) -> dict[bytes, Step]:
+    """The opcodes that ask for something outside of the pickle."""
+
+    def push_global(machine: Machine, module: Any, name: Any) -> None:
+        if type(module) is not str or type(name) is not str:
+            machine.fail("a global's name is no text")
+        machine.push(resolve(f"{module}.{name}"))
+
+    return {
+        b"c": lambda m: push_global(m, m.line(), m.line()),
+        b"\x93": lambda m: push_global(m, *m.several(2)),
+        b"Q": lambda m: m.push(load(m.pop())),
+    }
+
+
+STEPS: dict[bytes, Step] = {
+    b"\x80": proto,
+    b"\x95": frame,
+    b"(": Machine.mark,
+    b"N": lambda m: m.push(None),
+    b"\x88": lambda m: m.push(True),
+    b"\x89": lambda m: m.push(False),
+    b"K": lambda m: m.push(m.number("<B")),
+    b"M": lambda m: m.push(m.number("<H")),
+    b"J": lambda m: m.push(m.number("<i")),
+    b"\x8a": push_long,
+    b"G": lambda m: m.push(m.number(">d")),
+    b"X": lambda m: m.push(m.text("<I")),
+    b"\x8c": lambda m: m.push(m.text("<B")),
+    b"B": lambda m: m.push(m.take(m.number("<I"))),
+    b"C": lambda m: m.push(m.take(m.number("<B"))),
+    b")": lambda m: m.push(()),
+    b"\x85": lambda m: m.push(tuple(m.several(1))),
+    b"\x86": lambda m: m.push(tuple(m.several(2))),
+    b"\x87": lambda m: m.push(tuple(m.several(3))),
+    b"t": lambda m: m.push(tuple(m.items())),
+    b"]": lambda m: m.push([]),
+    b"a": lambda m: append(m, m.several(1)),
+    b"e": lambda m: append(m, m.items()),
+    b"\x8f": lambda m: m.push([]),  # a set is read as a list: nothing asks what it contains
+    b"\x90": lambda m: append(m, m.items()),
+    b"}": lambda m: m.push({}),
+    b"s": lambda m: set_items(m, m.several(2)),
+    b"u": lambda m: set_items(m, m.items()),
+    b"R": make,
+    b"\x81": make,
+    b"b": build,
+    b"q": lambda m: m.put(m.number("<B")),
+    b"r": lambda m: m.put(m.number("<I")),
+    b"\x94": lambda m: m.put(len(m.memo)),
+    b"h": lambda m: m.get(m.number("<B")),
+    b"j": lambda m: m.get(m.number("<I")),
+}

@@ -1,8 +1,8 @@
 """Modules without parts: what of a class of PyTorch changes a result, and what is not supported.
 
-A convolution, for instance, has two numbers each for its kernel, stride, padding and dilation, and
-may be grouped; YOLO's are square, undilated and ungrouped, and so are refquant's by definition. Any
-other value is refused by the layer's name, never passed over.
+A convolution, for instance, has two numbers each for its kernel, stride, padding and dilation,
+and may be grouped; YOLO's are square, undilated and ungrouped, and so are refquant's by
+definition. Any other value is refused by the layer's name, never passed over.
 
 Every function takes (name, instance, arrays) and gives a Module of graph/module.py.
 """

@@ -8,9 +8,10 @@ The root object's module `model` is a chain of layers; each has an attribute `f`
     a list of these         several, in this order
 
 A module's children keep their names. The head, always the last layer, is one of three, which are
-one here: Detect; IDetect, with implicit layers ia and im around each convolution; IAuxDetect, which
-reads twice as many layers, the second half for training only. Models saved after the public code's
-`fuse` have ia and im in their convolutions already, while the tensors are still there: `is_fused`.
+one here: Detect; IDetect, with implicit layers ia and im around each convolution; IAuxDetect,
+which reads twice as many layers, the second half for training only. Models saved after the public
+code's `fuse` have ia and im in their convolutions already, while the tensors are still there:
+`is_fused`.
 
 Modules may be shared, so that few objects can stand for very many: their number is limited.
 """
@@ -172,7 +173,7 @@ def module(name: str, instance: Instance, arrays: Arrays) -> Module:
 
 
 def detect(name: str, head: Instance, arrays: Arrays, inputs: int, fused: bool) -> Module:
-    """Any of the three heads as a Detect module: strides, anchors, m and, if unfused, ia and im."""
+    """Any of the heads as a Detect module: strides, anchors, m and, if unfused, ia and im."""
     strides = strides_of(name, head, arrays)
     levels = len(strides)
     if inputs != HEADS[head.kind] * levels:

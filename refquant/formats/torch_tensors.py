@@ -6,9 +6,9 @@ it:
     element (i, j, ...) is number  offset + i * stride_i + j * stride_j + ...  of the storage   (1)
     the last one is number         offset + sum over axes of (size - 1) * stride                (2)
 
-All of these are integers >= 0, and (2) is less than numel, unless the tensor has no elements. With a
-stride of 0 few bytes stand for many numbers, and many tensors may view the same bytes: so the bytes of
-all tensors together are limited by the size of the file too.
+All of these are integers >= 0, and (2) is less than numel, unless the tensor has no elements.
+With a stride of 0 few bytes stand for many numbers, and many tensors may view the same bytes: so
+the bytes of all tensors together are limited by the size of the file too.
 
 bfloat16 is the upper half of a float32 and is widened to it; fp16 stays fp16, subnormals included.
 """

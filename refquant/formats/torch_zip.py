@@ -4,9 +4,10 @@
     name/data/0, 1, ...     one storage each: raw numbers, nothing else
     name/byteorder          "little" or "big"; absent in older files, which are little
 
-The list of members is at the end of the file, one record each with name, size, checksum and place.
-Nothing in it is believed: members must lie inside of the file and may not overlap, names occur only
-once, and a member's own header must be where the list says. So no member is larger than the file.
+The list of members is at the end of the file, one record each with name, size, checksum and
+place. Nothing in it is believed: members must lie inside of the file and may not overlap, names
+occur only once, and a member's own header must be where the list says. So no member is larger
+than the file.
 
 Source  PKWARE's APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16; without ZIP64, which only files
         of more than 4 GiB need.

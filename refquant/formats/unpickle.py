@@ -1,8 +1,8 @@
 """Reading a pickle as data: an interpreter of its opcodes that imports nothing and calls nothing.
 
-A pickle is a program for a small machine. Python's own reader lets that program import any function
-and call it, so that opening a file is running it. This one has neither: a name in the pickle is
-looked up in a table of ours (`resolve`), and what the table does not hold is refused.
+A pickle is a program for a small machine. Python's own reader lets that program import any
+function and call it, so that opening a file is running it. This one has neither: a name in the
+pickle is looked up in a table of ours (`resolve`), and what the table does not hold is refused.
 
     GLOBAL module name          push resolve("module.name"), a Global
     REDUCE, NEWOBJ              Global, arguments -> Global.make(*arguments), a function of ours

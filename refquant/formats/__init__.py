@@ -1,1 +1,124 @@
-"""Floor 4: files. FORMATS names every kind of model file that is read or written."""
+"""Floor 4: FORMATS, the files a model can be read from and written to.
+
+    load_model(path) -> Model        save_model(model, path) -> content_sha256
+
+What a file is, its first bytes say; where they say nothing, its suffix does. A format's module is
+imported when it is used, so importing this package costs nothing.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from refquant.arrays.errors import BadInput
+from refquant.arrays.table import Table
+from refquant.graph.graph import Model
+
+
+class Read(Protocol):
+    def __call__(self, path: Path, *, fold: bool = True) -> Model: ...
+
+
+class Format(NamedTuple):
+    """A file format; `start` are the first bytes of each such file, empty where they vary."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    start: bytes
+    read: Read
+    write: Callable[[Model, Path], str] | None = None
+
+
+def _read_hdf5(path: Path, *, fold: bool = True) -> Model:
+    from refquant.formats import hdf5
+
+    return hdf5.read(path, fold=fold)
+
+
+def _write_hdf5(model: Model, path: Path) -> str:
+    from refquant.formats import hdf5
+
+    return hdf5.write(model, path)
+
+
+def _read_torch(path: Path, *, fold: bool = True) -> Model:
+    from refquant.formats import torch_checkpoint
+
+    return torch_checkpoint.read(path, fold=fold)
+
+
+FORMATS = Table(
+    "format",
+    (
+        Format("hdf5", (".h5", ".hdf5"), b"\x89HDF\r\n\x1a\n", _read_hdf5, _write_hdf5),
+        Format("torch", (".pt", ".pth"), b"PK\x03\x04", _read_torch),
+    ),
+)
+
+
+def load_model(path: str | os.PathLike[str], *, fold: bool = True) -> Model:
+    """A model by path, or by name: random:yolov7, random:yolov7-tiny (full size, seed 0).
+
+    fold=False does not fold batch norms, RepConv branches and implicit layers away; a file that
+    holds the folded model gives the folded model all the same.
+    """
+    name = os.fspath(path)
+    if name == "demo":
+        raise BadInput("demo", "is not shipped yet", "name a file, or random:yolov7-tiny")
+    if name.startswith("random:"):
+        from refquant.graph.architecture import build
+
+        return build(name.removeprefix("random:"), folded=fold)
+    return format_of(Path(path)).read(Path(path), fold=fold)
+
+
+def save_model(model: Model, path: str | os.PathLike[str]) -> str:
+    """Write a model in the format of the suffix, and return its content_sha256.
+
+    The file appears whole or not at all.
+    """
+    suffix = Path(path).suffix.lower()
+    for item in FORMATS.values():
+        if suffix in item.suffixes and item.write is not None:
+            return item.write(model, Path(path))
+    raise BadInput(path, f"suffix {suffix!r} is no format to write", f"choose {suffixes(True)}")
+
+
+def format_of(path: Path) -> Format:
+    """The format of a file, by its first bytes, else by its suffix."""
+    start = first_bytes(path)
+    for item in FORMATS.values():
+        if item.start and start.startswith(item.start):
+            return item
+    for item in FORMATS.values():
+        if path.suffix.lower() in item.suffixes:
+            return item
+    kind = "a text file" if is_text(start) else "of an unknown kind"
+    raise BadInput(path, f"is {kind}, not a model", f"refquant reads {suffixes(False)}")
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 64 bytes of a regular file; anything else raises BadInput."""
+    if path.is_dir():
+        raise BadInput(path, "is a directory", "name a model file")
+    if not path.exists():
+        raise BadInput(path, "does not exist", "name a model file, or random:yolov7-tiny")
+    if not path.is_file():
+        raise BadInput(path, "is not a regular file", "name a model file")
+    try:
+        with path.open("rb") as stream:
+            return stream.read(64)
+    except OSError as error:
+        raise BadInput(path, f"cannot be read ({error.strerror})") from error
+
+
+def is_text(start: bytes) -> bool:
+    """Whether the bytes are printable ASCII and blanks."""
+    return bool(start) and all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in start)
+
+
+def suffixes(writable: bool) -> str:
+    """The suffixes of all formats, or of those that can be written."""
+    chosen = (item for item in FORMATS.values() if item.write or not writable)
+    return " | ".join(suffix for item in chosen for suffix in item.suffixes)

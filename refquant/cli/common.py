@@ -1,10 +1,11 @@
 """What every verb shares: options of the same name and meaning, JSON, progress, threads."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -69,9 +70,19 @@ def print_json(result: Any) -> None:
 
 def progress(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
     """The items, with a progress bar on stderr where that is a terminal."""
+    with progress_bar(total, what) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+@contextlib.contextmanager
+def progress_bar(total: int, what: str) -> Iterator[Callable[[], Any]]:
+    """A progress bar on stderr where that is a terminal; yields what advances it by one image."""
     from tqdm import tqdm
 
-    return tqdm(items, total=total, desc=what, file=sys.stderr, disable=None, unit="image")
+    with tqdm(total=total, desc=what, file=sys.stderr, disable=None, unit="image") as bar:
+        yield bar.update
 
 
 def table(rows: Iterable[Iterable[Any]], header: Iterable[str]) -> str:

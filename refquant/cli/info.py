@@ -1,4 +1,4 @@
-"""`refquant info MODEL`: what a model is and how large, in every way of counting, layer by layer."""
+"""`refquant info MODEL`: what a model is, and how large in every way of counting."""
 
 import argparse
 from pathlib import Path

@@ -1,0 +1,165 @@
+"""`refquant detect MODEL IMAGE...`: what is in images, as text, as JSON, drawn into a copy."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refquant.arrays.errors import BadInput
+from refquant.cli.common import (
+    MODEL_HELP,
+    add_threads,
+    add_verb,
+    fraction,
+    positive,
+    print_json,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from refquant.detect.predict import Detections
+
+EXAMPLE = """
+refquant detect yolov7.h5 photo.jpg                      text on stdout
+refquant detect yolov7.h5 photo.jpg -o found/            and found/photo.jpg with the boxes
+refquant detect yolov7.h5 holiday/ more/*.png -o found/  folders and files
+refquant detect yolov7.h5 photo.jpg --conf 0.5 --json
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = add_verb(subparsers, "detect", "find objects in images", EXAMPLE)
+    parser.add_argument("model", help=MODEL_HELP)
+    parser.add_argument("images", nargs="+", type=Path, help="image files or folders of them")
+    parser.add_argument("-o", "--output", type=Path, help="folder for the annotated images")
+    parser.add_argument(
+        "--conf", type=fraction, default=0.25, help="lowest score (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--iou", type=fraction, default=0.45, help="overlap that NMS allows (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--size",
+        type=positive,
+        default=640,
+        help="longer side of the network's input in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--nms",
+        choices=("exact", "compat"),
+        default="exact",
+        help="exact: per class (default); compat: boxes shifted by class, as the public code does",
+    )
+    add_threads(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from refquant.detect.predict import detect
+    from refquant.formats import load_model
+
+    paths = image_files(options.images)
+    targets = target_files(paths, options.output)
+    model = load_model(options.model)
+    found, failed = [], []
+    for path in progress(paths, total=len(paths), what="detect"):
+        try:
+            detections = detect(
+                model,
+                path,
+                conf=options.conf,
+                iou=options.iou,
+                size=options.size,
+                nms=options.nms,
+                threads=options.threads,
+            )
+            if options.output is not None:
+                write_picture(path, targets[path], detections, model.class_names)
+        except BadInput as error:
+            print(f"refquant: {error}", file=sys.stderr)
+            failed.append({"image": str(path), "error": str(error)})
+            continue
+        entry = {"image": str(path), "detections": rows(detections, model.class_names)}
+        found.append(entry)
+        if not options.json:
+            print_text(entry)
+    if options.json:
+        print_json({"images": found, "failed": failed})
+    return 3 if failed else 0
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and the images in the folders named, in the order of their names."""
+    from PIL import Image
+
+    suffixes = set(Image.registered_extensions())
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes)
+            if not inside:
+                raise BadInput(path, "no images in this folder")
+            files.extend(inside)
+        else:
+            files.append(path)
+    return list(dict.fromkeys(files))
+
+
+def target_files(paths: Sequence[Path], folder: Path | None) -> dict[Path, Path]:
+    """Where each annotated image goes; no two share a name, and no input is overwritten."""
+    targets: dict[Path, Path] = {}
+    if folder is None:
+        return targets
+    for path in paths:
+        target = folder / path.name
+        number = 2
+        while target in targets.values():
+            target = folder / f"{path.stem}-{number}{path.suffix}"
+            number += 1
+        if target.resolve() in {p.resolve() for p in paths}:
+            raise BadInput(folder, f"would overwrite {target}", "choose another output folder")
+        targets[path] = target
+    folder.mkdir(parents=True, exist_ok=True)
+    return targets
+
+
+def rows(detections: "Detections", class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Detections as plain data, best first."""
+    return [
+        {
+            "class": int(k),
+            "name": class_names[int(k)],
+            "score": round(float(score), 5),
+            "box": [round(float(v), 2) for v in box],
+        }
+        for box, score, k in zip(
+            detections.boxes, detections.scores, detections.classes, strict=True
+        )
+    ]
+
+
+def print_text(entry: dict[str, Any]) -> None:
+    """One line per detection: class, score, corners in pixels."""
+    print(f"{entry['image']}: {len(entry['detections'])} found")
+    for row in entry["detections"]:
+        x1, y1, x2, y2 = (round(v) for v in row["box"])
+        print(f"  {row['name']:20} {row['score']:.2f}  x {x1}-{x2}  y {y1}-{y2}")
+
+
+def write_picture(
+    path: Path, target: Path, detections: "Detections", class_names: Sequence[str]
+) -> None:
+    """The annotated copy, in the format of its suffix (PNG where that cannot be written)."""
+    from PIL import Image
+
+    from refquant.arrays.atomic import atomic_path
+    from refquant.detect.draw import draw
+    from refquant.detect.image import read_image
+
+    picture = draw(read_image(path), detections, class_names)
+    kind = Image.registered_extensions().get(target.suffix.lower(), "PNG")
+    if kind not in Image.SAVE:
+        kind, target = "PNG", target.with_suffix(".png")
+    with atomic_path(target) as temporary:
+        picture.save(temporary, format=kind, **({"quality": 95} if kind == "JPEG" else {}))

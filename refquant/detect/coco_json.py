@@ -1,0 +1,177 @@
+"""Annotations in COCO's JSON, from strangers: three lists of records, every value checked.
+
+    images        id, file_name [, width, height]
+    annotations   id, image_id, category_id, bbox [x, y, w, h] in pixels [, area, iscrowd]
+    categories    id, name
+What is not named here is not looked at. Missing: area is w * h, iscrowd 0, width and height None.
+
+Ids are whole numbers below 2**53, unique in their list, and refer to what exists; numbers are
+finite, sizes not negative; names of categories differ; names of files stay inside the folder of
+images. The first breach raises BadInput with the file, the record and the value.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from refquant.arrays.errors import BadInput
+
+LARGEST = 2**53  # beyond it a float64 does not tell whole numbers apart
+LARGEST_SIDE = 2**31 - 1  # pixels
+T = TypeVar("T")
+
+
+class Picture(NamedTuple):
+    """An image; width and height in pixels, None where the file does not say."""
+
+    id: int
+    file_name: str
+    width: int | None
+    height: int | None
+
+
+class Truth(NamedTuple):
+    """A true box: x, y, width, height and area in pixels; iscrowd 1 marks a group of objects."""
+
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    area: float
+    iscrowd: int
+
+
+class Category(NamedTuple):
+    """A kind of object, under the data set's own number."""
+
+    id: int
+    name: str
+
+
+class Annotations(NamedTuple):
+    """A whole file: images and categories by ascending id, true boxes as the file has them."""
+
+    images: tuple[Picture, ...]
+    truths: tuple[Truth, ...]
+    categories: tuple[Category, ...]
+
+
+class Record(NamedTuple):
+    """One JSON object and where it stands; a method gives a value of the right kind or raises."""
+
+    where: str
+    values: Mapping[str, Any]
+
+    def whole(self, key: str, low: int = -LARGEST, high: int = LARGEST) -> int:
+        value = self.values.get(key)
+        if type(value) is not int or not low <= value <= high:
+            raise BadInput(self.where, f"{key}={shown(value)} is no whole number {low} ... {high}")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.values.get(key)
+        if not isinstance(value, str) or not value.strip() or not value.isprintable():
+            raise BadInput(self.where, f"{key}={shown(value)} is no name")
+        return value
+
+    def number(self, key: str, value: Any, low: float = -math.inf) -> float:
+        """`value`, which is that of `key` or of a part of it."""
+        if type(value) not in (int, float) or not low <= value <= LARGEST or value < -LARGEST:
+            raise BadInput(self.where, f"{key}={shown(value)} is no number that can stand there")
+        return float(value)
+
+
+def shown(value: Any) -> str:
+    """A value for a message, short."""
+    return f"{value!r:.60}" if not isinstance(value, int) or abs(value) < 10**60 else "(huge)"
+
+
+def read_annotations(path: Path) -> Annotations:
+    """The annotations in a file; BadInput names the first thing that is wrong."""
+    content = load(path)
+    images = unique(path, content, "images", picture_of)
+    categories = unique(path, content, "categories", category_of)
+    truths = unique(path, content, "annotations", truth_of)
+    if not images or not categories:
+        raise BadInput(path, f"has {len(images)} images and {len(categories)} categories")
+    names = set()
+    for category in categories.values():
+        if category.name in names:
+            raise BadInput(path, f"two categories are called {shown(category.name)}")
+        names.add(category.name)
+    for key, truth in truths.items():
+        if truth.image_id not in images:
+            raise BadInput(path, f"annotation {key}: there is no image {truth.image_id}")
+        if truth.category_id not in categories:
+            raise BadInput(path, f"annotation {key}: there is no category {truth.category_id}")
+    return Annotations(ordered(images), tuple(truths.values()), ordered(categories))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The JSON object in the file."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, OSError):
+            raise BadInput(path, f"cannot be read ({error.strerror})") from error
+        raise BadInput(path, f"is not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise BadInput(path, "is not a JSON object", "give annotations in COCO's layout")
+    return content
+
+
+def unique(
+    path: Path, content: Mapping[str, Any], key: str, make: Callable[[Record], T]
+) -> dict[int, T]:
+    """The items of the list content[key], by id."""
+    values = content.get(key)
+    if not isinstance(values, list):
+        raise BadInput(path, f"has no list {key!r}", "give annotations in COCO's layout")
+    items: dict[int, T] = {}
+    for index, value in enumerate(values):
+        where = f"{path}: {key}[{index}]"
+        if not isinstance(value, dict):
+            raise BadInput(where, f"{shown(value)} is not a JSON object")
+        record = Record(where, value)
+        number = record.whole("id")
+        if number in items:
+            raise BadInput(where, f"id={number} occurs twice")
+        items[number] = make(record)
+    return items
+
+
+def ordered(items: Mapping[int, T]) -> tuple[T, ...]:
+    """Items by ascending id."""
+    return tuple(items[key] for key in sorted(items))
+
+
+def picture_of(record: Record) -> Picture:
+    name = record.text("file_name")
+    if Path(name).is_absolute() or ".." in name.replace("\\", "/").split("/"):
+        raise BadInput(record.where, f"file_name={shown(name)} leaves the folder of images")
+    sides = [
+        record.whole(key, 1, LARGEST_SIDE) if record.values.get(key) is not None else None
+        for key in ("width", "height")
+    ]
+    return Picture(record.whole("id"), name, sides[0], sides[1])
+
+
+def category_of(record: Record) -> Category:
+    return Category(record.whole("id"), record.text("name"))
+
+
+def truth_of(record: Record) -> Truth:
+    box = record.values.get("bbox")
+    if not isinstance(box, list) or len(box) != 4:
+        raise BadInput(record.where, f"bbox={shown(box)} is not [x, y, width, height]")
+    x, y = (record.number("bbox", value) for value in box[:2])
+    width, height = (record.number("bbox", value, 0) for value in box[2:])
+    area = record.values.get("area")
+    return Truth(
+        record.whole("image_id"),
+        record.whole("category_id"),
+        (x, y, width, height),
+        width * height if area is None else record.number("area", area, 0),
+        record.whole("iscrowd", 0, 1) if "iscrowd" in record.values else 0,
+    )

@@ -1,0 +1,147 @@
+"""From an image to detections: letterbox, network, candidates, NMS, and back to the image.
+
+    image (H, W, 3) uint8  --letterbox-->  x (1, 3, h, w) float32
+          --walk, last output-->  predictions (rows, 5 + classes) float32
+          --candidates, NMS-->  boxes in pixels of x, scores, classes
+          --to_image-->  Detections in pixels of the image
+
+A Protocol holds every choice on that way. Two have names:
+    detect   the public detect code's: minimal rectangle, conf 0.25, IoU 0.45, best class only
+    square   for AP: the whole square, conf 0.001, IoU 0.65, multi-label
+Both keep at most 300 detections, use NMS per class ("exact") and the exact way back; nms="compat"
+and back="compat" give the public code's.
+"""
+
+import os
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.arrays.errors import BadInput
+from refquant.arrays.table import Table
+from refquant.detect.image import read_image
+from refquant.detect.letterbox import BACK, fit, letterbox, to_image, to_input
+from refquant.graph.graph import Model
+from refquant.graph.walk import walk
+from refquant.ops.nms import MODES, MOST_DETECTIONS, candidates, nms, within_unit
+
+LARGEST = 8192  # pixels: the network's input would take 805 MB
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in an image, best first.
+
+    boxes     (D, 4) float32, x1 y1 x2 y2 in pixels of the image, within its borders
+    scores    (D,) float32 in (0, 1]
+    classes   (D,) int64, indices into the model's class_names
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How an image is prepared and how predictions are decided.
+
+    size         longer side of the network's input in pixels, rounded up to the model's stride
+    rectangle    whether the grey bars are cut to the minimum
+    conf         a candidate's score is above it          iou   of boxes that exclude each other
+    multi_label  whether a box may count for several classes
+    nms, back    "exact" or "compat": see ops/nms.py and letterbox.py
+    most         detections per image
+    """
+
+    name: str
+    size: int = 640
+    rectangle: bool = True
+    conf: float = 0.25
+    iou: float = 0.45
+    multi_label: bool = False
+    nms: str = "exact"
+    back: str = "exact"
+    most: int = MOST_DETECTIONS
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= LARGEST:
+            raise BadInput(f"size={self.size}", f"choose 1 ... {LARGEST}")
+        if self.most < 1:
+            raise BadInput(f"most={self.most}", "choose 1 or more")
+        within_unit("conf", self.conf)
+        within_unit("iou", self.iou)
+        for name, value, choices in (("nms", self.nms, MODES), ("back", self.back, BACK)):
+            if value not in choices:
+                raise BadInput(f"{name}={value!r}", f"choose {' | '.join(choices)}")
+
+
+DETECT = Protocol("detect")
+SQUARE = Protocol("square", rectangle=False, conf=0.001, iou=0.65, multi_label=True)
+PROTOCOLS = Table("protocol", (DETECT, SQUARE))
+
+
+def detect(
+    model: Model,
+    image: str | os.PathLike[str] | NDArray[np.uint8],
+    *,
+    conf: float = 0.25,
+    iou: float = 0.45,
+    size: int = 640,
+    multi_label: bool = False,
+    nms: str = "exact",
+    rectangle: bool = True,
+    threads: int = 1,
+) -> Detections:
+    """Detections in an image: a file's path, or (H, W, 3) uint8 RGB. Options as in Protocol."""
+    protocol = replace(
+        DETECT,
+        conf=conf,
+        iou=iou,
+        size=size,
+        multi_label=multi_label,
+        nms=nms,
+        rectangle=rectangle,
+    )
+    pixels = image if isinstance(image, np.ndarray) else read_image(image)
+    return predict(model, pixels, protocol, threads=threads)
+
+
+def predict(
+    model: Model,
+    image: NDArray[np.uint8],
+    protocol: Protocol,
+    *,
+    threads: int = 1,
+    arithmetic: str = "fast",
+) -> Detections:
+    """Detections in (H, W, 3) uint8 RGB by a protocol; `arithmetic` is walk's."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise BadInput("image", f"{image.dtype} {image.shape} is not uint8 (H, W, 3)")
+    side = -(-protocol.size // model.stride) * model.stride
+    place = fit(
+        (image.shape[0], image.shape[1]),
+        (side, side),
+        rectangle=protocol.rectangle,
+        stride=model.stride,
+    )
+    x = to_input(letterbox(image, place))
+    predictions = forward(model, x, threads=threads, arithmetic=arithmetic)
+    found = candidates(predictions[0], conf=protocol.conf, multi_label=protocol.multi_label)
+    best = nms(found, iou=protocol.iou, mode=protocol.nms, most=protocol.most)
+    return Detections(to_image(best.boxes, place, protocol.back), best.scores, best.classes)
+
+
+def forward(
+    model: Model, x: NDArray[np.float32], *, threads: int = 1, arithmetic: str = "fast"
+) -> NDArray[Any]:
+    """The model's last output, predictions (N, rows, 5 + classes), for x (N, 3, H, W)."""
+    outputs = walk(model, x, arithmetic=arithmetic, threads=threads)
+    ((_, y),) = deque(outputs, maxlen=1)
+    return y

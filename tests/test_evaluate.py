@@ -1,0 +1,252 @@
+"""Average precision: worked examples, pycocotools itself as the peer, and a model end to end."""
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from white_cells import NAMES, scene, white_cells
+
+from refquant.arrays.errors import BadInput
+from refquant.detect.coco_json import Category, Picture, Truth
+from refquant.detect.dataset import DataSet, find_dataset
+from refquant.detect.evaluate import NUMBERS, evaluate, results_of, score
+from refquant.detect.predict import Detections
+
+CATEGORIES = (Category(3, "cat"), Category(8, "dog"))
+
+
+def result(image, category, bbox, points=0.5):
+    return {"image_id": image, "category_id": category, "bbox": bbox, "score": points}
+
+
+def data(*truths, images=(1, 2)):
+    pictures = tuple(Picture(key, f"{key}.png", None, None) for key in images)
+    return DataSet("data", Path("."), pictures, truths, CATEGORIES)
+
+
+def truth(image, category, bbox, iscrowd=0):
+    return Truth(image, category, tuple(bbox), bbox[2] * bbox[3], iscrowd)
+
+
+ONE = data(truth(1, 3, [10, 10, 100, 100]))
+PERFECT = pytest.approx(1, abs=1e-15)  # pycocotools adds 2**-52 to a denominator
+
+
+def random_case(seed):
+    """A data set of 12 images and results that are its boxes, moved, lost, doubled, misnamed."""
+    rng = np.random.default_rng(seed)
+    truths, results = [], []
+    for image in range(1, 13):
+        for _ in range(rng.integers(0, 6)):
+            bbox = np.round(rng.uniform((0, 0, 5, 5), (300, 300, 200, 200)), 2)
+            category = int(rng.choice([3, 8]))
+            truths.append(truth(image, category, bbox.tolist(), int(rng.random() < 0.1)))
+            for _ in range(rng.integers(0, 3)):
+                moved = np.round(bbox + rng.normal(0, 8, 4), 3)
+                moved[2:] = np.maximum(moved[2:], 1)
+                points = round(float(rng.random()), 1)  # many equal scores
+                results.append(
+                    result(image, int(rng.choice([category] * 4 + [3, 8])), moved.tolist())
+                )
+                results[-1]["score"] = points
+    return data(*truths, images=tuple((rng.permutation(12) + 1).tolist())), results
+
+
+def directly(dataset, results, folder):
+    """The twelve numbers as pycocotools gives them from files."""
+    content = {
+        "images": [{"id": image.id} for image in dataset.images],
+        "categories": [category._asdict() for category in dataset.categories],
+        "annotations": [t._asdict() | {"id": i + 1} for i, t in enumerate(dataset.truths)],
+    }
+    (folder / "truth.json").write_text(json.dumps(content))
+    (folder / "results.json").write_text(json.dumps(results))
+    with redirect_stdout(io.StringIO()):
+        true = COCO(str(folder / "truth.json"))
+        judge = COCOeval(true, true.loadRes(str(folder / "results.json")), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    return judge.stats.tolist()
+
+
+def numbers(stats):
+    return [getattr(stats, name) for name in NUMBERS]
+
+
+def test_a_perfect_box_has_ap_1():
+    stats = score(ONE, [result(1, 3, [10, 10, 100, 100])])
+    assert (stats.AP, stats.AP50, stats.AP75, stats.AR1, stats.AR100) == (PERFECT,) * 5
+    assert (stats.APs, stats.APm, stats.APl) == (None, None, PERFECT)  # its area is above 96**2
+    assert (stats.images, dict(stats.per_class)) == (2, {"cat": PERFECT, "dog": None})
+
+
+def test_an_iou_of_082_passes_seven_of_ten_thresholds():
+    stats = score(ONE, [result(1, 3, [10, 10, 100, 82])])
+    assert (pytest.approx(0.7), PERFECT, PERFECT) == (stats.AP, stats.AP50, stats.AP75)
+
+
+def test_a_better_scored_wrong_box_halves_the_precision():
+    wrong = result(1, 3, [300, 300, 10, 10], 0.9)
+    assert pytest.approx(0.5) == score(ONE, [wrong, result(1, 3, [10, 10, 100, 100])]).AP
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        [result(1, 8, [10, 10, 100, 100])],
+        [result(2, 3, [10, 10, 100, 100])],
+        [result(1, 3, [110, 10, 100, 100])],
+        [result(1, 3, [0, 0, 0, 0])],
+    ],
+)
+def test_nothing_another_class_another_image_another_place_have_ap_0(wrong):
+    stats = score(ONE, wrong)
+    assert (stats.AP, stats.AR100, stats.per_class["cat"]) == (0, 0, 0)
+
+
+def test_no_true_boxes_give_none_which_is_valid_json():
+    stats = score(data(), [result(1, 3, [0, 0, 5, 5])])
+    assert numbers(stats) == [None] * 12
+    assert json.loads(json.dumps(stats.to_json(), allow_nan=False))["AP"] is None
+
+
+def test_the_first_true_box_counts_like_the_others():
+    # pycocotools takes the number 0 for "no box", as some data sets number from 0.
+    both = data(truth(1, 3, [10, 10, 50, 50]), truth(2, 3, [10, 10, 50, 50]))
+    stats = score(both, [result(1, 3, [10, 10, 50, 50]), result(2, 3, [10, 10, 50, 50])])
+    assert stats.AP == PERFECT
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_twelve_numbers_are_those_of_pycocotools_itself(seed, tmp_path):
+    dataset, results = random_case(seed)
+    ours = [-1 if value is None else value for value in numbers(score(dataset, results))]
+    assert ours == directly(dataset, results, tmp_path)
+    assert 0 < ours[0] < 1
+    assert ours != directly(dataset, results[::2], tmp_path)
+
+
+def test_the_mean_over_categories_is_ap():
+    stats = score(*random_case(9))
+    assert np.mean(list(stats.per_class.values())) == pytest.approx(stats.AP)
+
+
+def test_the_order_of_images_changes_nothing():
+    dataset, results = random_case(10)
+    other = replace(dataset, images=dataset.images[::-1])
+    grouped = sorted(results, key=lambda r: -r["image_id"])
+    assert score(other, grouped) == score(dataset, results)
+
+
+def test_results_are_rounded_and_numbered_as_coco_wants_them():
+    found = Detections(
+        np.array([[1.23456, 2, 11.23456, 22.5], [0, 0, 1, 1]], np.float32),
+        np.array([0.1234567, 0.5], np.float32),
+        np.array([1, 0]),
+    )
+    results = results_of(Picture(42, "a", None, None), found, (None, 90))
+    assert results == [result(42, 90, [1.235, 2.0, 10.0, 20.5], 0.12346)]
+    assert json.loads(json.dumps(results)) == results
+
+
+CELLS = {5: [(0, 0), (1, 2)], 2: [(1, 1)], 9: []}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data set of white cells in COCO's layout, as white_cells.py finds them."""
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val").mkdir()
+    content = {"images": [], "annotations": [], "categories": []}
+    content["categories"] = [{"id": 4, "name": NAMES[0]}, {"id": 6, "name": NAMES[1]}]
+    for key, cells in CELLS.items():
+        Image.fromarray(scene(64, 96, *cells)).save(tmp_path / "val" / f"{key}.png")
+        content["images"].append({"id": key, "file_name": f"{key}.png", "width": 96, "height": 64})
+        for row, column in cells:
+            box = {"image_id": key, "category_id": 4, "bbox": [32 * column, 32 * row, 32, 32]}
+            content["annotations"].append(box | {"id": len(content["annotations"])})
+    (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+# The protocol's square would put bars of 16 rows above 64 and move the cells off the grid.
+PROTOCOL = {"protocol": "detect", "size": 96}
+
+
+def test_a_model_that_finds_every_cell_has_ap_1(folder):
+    stats = evaluate(white_cells(), find_dataset(folder), conf=0.25, **PROTOCOL)
+    assert (stats.AP, stats.per_class, stats.images) == (
+        PERFECT,
+        {"plain": PERFECT, "red": None},
+        3,
+    )
+    assert [r["image_id"] for r in stats.results] == [2, 5, 5]
+    assert stats.results[0]["bbox"] == [32, 32, 32, 32]
+
+
+def test_the_square_protocol_counts_every_label(folder):
+    stats = evaluate(white_cells(), find_dataset(folder), size=96, max_detections=1)
+    assert len(stats.results) <= 3
+    assert stats.AP < 1
+    every = evaluate(white_cells(), find_dataset(folder), size=96)
+    assert {r["category_id"] for r in every.results} == {4, 6}
+
+
+def test_moved_boxes_have_less_ap(folder):
+    path = folder / "annotations" / "instances_val.json"
+    content = json.loads(path.read_text())
+    for record in content["annotations"]:
+        record["bbox"][0] += 4  # IoU 28 / 36 = 0.78: six of ten thresholds
+    path.write_text(json.dumps(content))
+    stats = evaluate(white_cells(), find_dataset(folder), conf=0.25, **PROTOCOL)
+    assert pytest.approx(0.6) == stats.AP
+
+
+def test_threads_of_an_executor_change_nothing(folder):
+    alone = evaluate(white_cells(), find_dataset(folder), **PROTOCOL)
+    with ThreadPoolExecutor(3) as executor:
+        assert (
+            evaluate(white_cells(), find_dataset(folder), executor=executor, **PROTOCOL) == alone
+        )
+
+
+def test_progress_is_told_after_every_image(folder):
+    calls = []
+    evaluate(
+        white_cells(), find_dataset(folder), progress=lambda *pair: calls.append(pair), **PROTOCOL
+    )
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_image_of_another_size_than_annotated_is_refused(folder):
+    Image.fromarray(scene(96, 64)).save(folder / "val" / "5.png")
+    with pytest.raises(BadInput, match=r"5\.png: is 64x96, the annotations say 96x64"):
+        evaluate(white_cells(), find_dataset(folder), **PROTOCOL)
+
+
+def test_nothing_is_printed(folder, capsys):
+    evaluate(white_cells(), find_dataset(folder), **PROTOCOL)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_a_real_model_has_a_plausible_ap_on_real_images(real):
+    checkpoint = pytest.importorskip("refquant.formats.torch_checkpoint")
+    from refquant.detect.dataset import read_dataset
+
+    model = checkpoint.read(real / "weights" / "yolov5n_v6.0.pt")
+    annotations = real / "coco" / "instances_val2017_official_subset.json"
+    dataset = read_dataset(real / "coco" / "val2017", annotations)
+    few = dataset.only({image.id for image in dataset.images[:8]})
+    stats = evaluate(model, few, threads=2)
+    assert 0.2 < stats.AP < stats.AP50 < 1

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 from refquant.arrays.errors import BadInput
 
 MAX_NAME = 256  # bytes of a global's module or name
+MOST_SHOWN = 80  # characters of a text in a message
 
 
 class Global(NamedTuple):
@@ -43,6 +44,18 @@ class Ignored(NamedTuple):
     """A value that nothing here needs, such as the fitness of the best epoch."""
 
     name: str
+
+
+def shown(value: Any) -> str:
+    """A value of a pickle for a message, without following it: repr would, as deep as it goes."""
+    if type(value) is str:
+        return repr(value[:MOST_SHOWN])
+    if type(value) in (int, float, bool, type(None)):
+        return repr(value)
+    if type(value) in (tuple, list) and len(value) <= 8:
+        parts = [repr(v) if type(v) in (int, float) else type(v).__name__ for v in value]
+        return f"({', '.join(parts)})"
+    return f"a {type(value).__name__}"
 
 
 class Machine:

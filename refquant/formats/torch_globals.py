@@ -46,6 +46,7 @@ STORAGE_TYPES = (
     *("HalfStorage", "FloatStorage", "DoubleStorage", "BFloat16Storage", "BoolStorage"),
     *("LongStorage", "IntStorage", "ShortStorage", "CharStorage", "ByteStorage"),
 )
+MAX_KEY = 64  # characters of a storage's key: at most 20 decimal digits in checkpoints
 CLASSES = ("models.", "torch.nn.modules.")
 
 
@@ -139,6 +140,6 @@ def load(reference: Any) -> Storage:
         word, kind, key, _, numel = reference
         known = type(kind) is Global and kind.name.removeprefix("torch.") in STORAGE_TYPES
         whole = type(numel) is int and numel >= 0
-        if word == "storage" and known and type(key) is str and whole:
+        if word == "storage" and known and whole and type(key) is str and len(key) <= MAX_KEY:
             return Storage(kind.name.removeprefix("torch."), key, numel)
     raise BadInput("pickle", "a persistent id that is not a storage's")

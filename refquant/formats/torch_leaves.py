@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import Instance
+from refquant.formats.pickle_machine import Instance, shown
 from refquant.formats.torch_globals import Tensor
 from refquant.formats.torch_tensors import Arrays
 from refquant.graph.module import Module
@@ -23,6 +23,7 @@ from refquant.graph.module import Module
 LARGEST = 64  # of a kernel, a stride or a scale; 13, 2 and 2 are the family's
 SLOPE = 0.1  # of LeakyReLU, in every file of the family
 BN_ARRAYS = ("weight", "bias", "running_mean", "running_var")
+MOST_ENTRIES = 1024  # of one module; E6E, the longest network of the family, has 266 layers
 CHILD_NAME = re.compile(r"\w{1,64}", re.ASCII)
 SUPPORTED = "refquant reads the modules of YOLOv7 and YOLOv5 v5/v6"
 
@@ -32,8 +33,9 @@ Leaf = Callable[[str, Instance, Arrays], Module]
 def dictionary(name: str, instance: Instance, key: str) -> dict[str, Any]:
     """An attribute that must be a dictionary of names, such as _modules."""
     values = instance.attributes.get(key)
-    if type(values) is not dict:
-        raise BadInput(name, f"it has no dictionary {key}", "the file is damaged")
+    if type(values) is not dict or len(values) > MOST_ENTRIES:
+        problem = f"it has no dictionary {key} of up to {MOST_ENTRIES} entries"
+        raise BadInput(name, problem, "the file is damaged")
     return values
 
 
@@ -42,7 +44,9 @@ def children_of(name: str, instance: Instance) -> dict[str, Instance]:
     present = {k: v for k, v in dictionary(name, instance, "_modules").items() if v is not None}
     for key, child in present.items():
         if type(key) is not str or not CHILD_NAME.fullmatch(key) or type(child) is not Instance:
-            raise BadInput(name, f"{key!r:.80} is not the name of a module", "the file is damaged")
+            raise BadInput(
+                name, f"{shown(key)} is not the name of a module", "the file is damaged"
+            )
     return present
 
 
@@ -74,17 +78,22 @@ def require(name: str, instance: Instance, **due: Any) -> None:
     for key, value in due.items():
         found = instance.attributes.get(key, value)
         if type(found) is Tensor or found not in (value, (value, value)):
-            raise BadInput(name, f"{key} is {found!r:.80}, not {value!r}", SUPPORTED)
+            raise BadInput(name, f"{key} is {shown(found)}, not {value!r}", SUPPORTED)
+
+
+def one_of_pair(value: Any) -> Any:
+    """The number that a pair repeats; anything else as it is."""
+    pair = type(value) is tuple and [type(part) for part in value] in ([int] * 2, [float] * 2)
+    return value[0] if pair and value[0] == value[1] else value
 
 
 def side(name: str, instance: Instance, key: str, least: int) -> int:
     """An attribute that is an integer or a pair of equal ones."""
     value = instance.attributes.get(key)
-    if type(value) is tuple and len(value) == 2 and value[0] == value[1]:
-        value = value[0]
+    value = one_of_pair(value)
     if type(value) is not int or not least <= value <= LARGEST:
         rule = f"one integer from {least} to {LARGEST}, the same for rows and columns"
-        raise BadInput(name, f"{key} is {value!r:.80}, not {rule}", SUPPORTED)
+        raise BadInput(name, f"{key} is {shown(value)}, not {rule}", SUPPORTED)
     return value
 
 
@@ -113,7 +122,7 @@ def norm(name: str, instance: Instance, arrays: Arrays) -> Module:
     require(name, instance, affine=True, track_running_stats=True)
     eps = instance.attributes.get("eps")
     if type(eps) is not float or not 0 < eps < 1:
-        raise BadInput(name, f"eps is {eps!r:.80}, not a number between 0 and 1")
+        raise BadInput(name, f"eps is {shown(eps)}, not a number between 0 and 1")
     shape = array(name, instance, "weight", arrays).shape
     found = {key: array(name, instance, key, arrays, shape[:1]) for key in BN_ARRAYS}
     if np.any(found["running_var"] < 0):
@@ -134,11 +143,10 @@ def max_pool(name: str, instance: Instance, arrays: Arrays) -> Module:
 def upsample(name: str, instance: Instance, arrays: Arrays) -> Module:
     require(name, instance, size=None, mode="nearest")
     scale = instance.attributes.get("scale_factor")
-    if type(scale) is tuple and len(scale) == 2 and scale[0] == scale[1]:
-        scale = scale[0]
+    scale = one_of_pair(scale)
     scales = {float(n): n for n in range(1, LARGEST + 1)}
     if type(scale) not in (int, float) or scale not in scales:
-        raise BadInput(name, f"scale_factor is {scale!r:.80}, not an integer", SUPPORTED)
+        raise BadInput(name, f"scale_factor is {shown(scale)}, not an integer", SUPPORTED)
     return Module("Upsample", {"scale": scales[scale]})
 
 

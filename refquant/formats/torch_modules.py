@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import Instance
+from refquant.formats.pickle_machine import Instance, shown
 from refquant.formats.torch_globals import BoundMethod, Tensor
 from refquant.formats.torch_leaves import (
     LEAVES,
@@ -35,10 +35,13 @@ from refquant.formats.torch_leaves import (
 from refquant.formats.torch_tensors import Arrays
 from refquant.graph.module import Layer, Module
 
-MAX_MODULES = 2**14  # E6E in training form, the largest of the family, has about 1,300
+MAX_MODULES = 2**12  # E6E in training form, the largest of the family, has about 1,300
+MOST_SOURCES = 64  # of one layer; D6's concats have 10
+MAX_LEVELS = 8  # of a head: 3 or 4 in the family
 MAX_DEPTH = 16  # 6 in the family: C3's bottlenecks
 HEADS = {"Detect": 1, "IDetect": 1, "IAuxDetect": 2}  # layers read per level
 SEVERAL_INPUTS = ("Concat", "Shortcut", *HEADS)
+STRIDES = {2.0**k for k in range(2, 8)}  # 8 to 64 in the family
 NOT_NEEDED = ("num_batches_tracked",)
 
 # The classes made of parts, and the parts without which they mean nothing.
@@ -62,16 +65,16 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 def walk_modules(root: Instance) -> Iterator[tuple[str, Instance]]:
     """Every module below the root with its name, such as "model.24.conv", parents first."""
     waiting = [(key, child, 0) for key, child in reversed(children_of("model", root).items())]
-    for _ in range(MAX_MODULES):
-        if not waiting:
-            return
+    seen = 0
+    while waiting:
         path, instance, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise BadInput(path, f"modules are nested more than {MAX_DEPTH} deep")
         yield path, instance
         below = children_of(path, instance).items()
         waiting += [(f"{path}.{key}", child, depth + 1) for key, child in reversed(below)]
-    raise BadInput("model", f"it has more than {MAX_MODULES} modules")
+        seen += 1
+        if depth > MAX_DEPTH or seen + len(waiting) > MAX_MODULES:
+            limits = f"{MAX_MODULES} modules, nested {MAX_DEPTH} deep"
+            raise BadInput(path, f"the model has more than {limits}")
 
 
 def tensors_in(root: Instance) -> Iterator[tuple[str, Tensor]]:
@@ -141,10 +144,12 @@ def sources_of(index: int, instance: Instance) -> tuple[int, ...]:
     """The layers that layer `index` reads; -1 is the image."""
     name, found = f"model.{index}", instance.attributes.get("f")
     entries = found if type(found) is list else [found]
+    if len(entries) > MOST_SOURCES:
+        raise BadInput(name, f"it reads {len(entries)} layers, more than {MOST_SOURCES}")
     sources = []
     for entry in entries:
         if type(entry) is not int or (not -index <= entry < index and (index, entry) != (0, -1)):
-            raise BadInput(name, f"f is {found!r:.80}, not layers before this one")
+            raise BadInput(name, f"f is {shown(found)}, not layers before this one")
         sources.append(entry if entry >= 0 else index + entry)
     if len(sources) != 1 and (instance.kind not in SEVERAL_INPUTS or not sources):
         raise BadInput(name, f"{instance.kind} reads {len(sources)} layers instead of one")
@@ -156,7 +161,7 @@ def module(name: str, instance: Instance, arrays: Arrays) -> Module:
     if instance.kind in LEAVES:
         return LEAVES[instance.kind](name, instance, arrays)
     if instance.kind not in PARTS:
-        raise BadInput(name, f"module {instance.name!r:.80} is not known", SUPPORTED)
+        raise BadInput(name, f"module {instance.name} is not known", SUPPORTED)
     below = children_of(name, instance)
     parts = {key: module(f"{name}.{key}", child, arrays) for key, child in below.items()}
     missing = [key for key in PARTS[instance.kind] if key not in parts]
@@ -181,7 +186,7 @@ def detect(name: str, head: Instance, arrays: Arrays, inputs: int, fused: bool) 
     anchors = anchors_of(name, head, arrays, strides)
     classes = head.attributes.get("nc")
     if type(classes) is not int or classes < 1:
-        raise BadInput(name, f"nc is {classes!r:.80}, not a number of classes")
+        raise BadInput(name, f"nc is {shown(classes)}, not a number of classes")
     keys = ("m", "ia", "im") if head.kind != "Detect" and not fused else ("m",)
     below = children_of(name, head)
     missing = [key for key in keys if key not in below]
@@ -208,8 +213,12 @@ def strides_of(name: str, head: Instance, arrays: Arrays) -> tuple[int, ...]:
     if type(tensor) is not Tensor:
         raise BadInput(name, "it has no tensor `stride`", "the model was never built")
     values = arrays.read(f"{name}.stride", tensor)
-    if values.ndim != 1 or not set(values.tolist()) <= {2.0**k for k in range(3, 8)}:
-        raise BadInput(f"{name}.stride", f"{values.tolist()!r:.80} are not strides from 8 to 128")
+    levels = values.shape[0] if values.ndim == 1 else 0
+    if not 1 <= levels <= MAX_LEVELS:
+        raise BadInput(f"{name}.stride", f"shape {values.shape} is not one stride per level")
+    if not set(values.tolist()) <= STRIDES:
+        problem = f"{values.tolist()} are not powers of two from {min(STRIDES)} to {max(STRIDES)}"
+        raise BadInput(f"{name}.stride", problem)
     return tuple(int(value) for value in values)
 
 

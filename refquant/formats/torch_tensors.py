@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.formats.pickle_machine import shown
 from refquant.formats.torch_globals import Tensor
 from refquant.formats.torch_zip import Archive, read_member
 
@@ -112,10 +113,10 @@ def check_view(name: str, tensor: Tensor) -> None:
     _, offset, size, stride = tensor
     axes = type(size) is tuple and type(stride) is tuple and len(size) == len(stride) <= MAX_AXES
     if not axes or not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
-        problem = f"offset {offset!r:.40}, size {size!r:.80} or stride {stride!r:.80}"
+        problem = f"offset {shown(offset)}, size {shown(size)} or stride {shown(stride)}"
         raise BadInput(name, f"{problem} is not made of integers >= 0")
     if prod(max(n, 1) for n in size) > MAX_NUMBERS:
-        raise BadInput(name, f"size {size!r:.80} is more than {MAX_NUMBERS} numbers")
+        raise BadInput(name, f"size {size} is more than {MAX_NUMBERS} numbers")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride))  # (2)
     if prod(size) and last >= tensor.storage.numel:
         problem = f"size {size}, stride {stride} and offset {offset} reach number {last}"

@@ -69,6 +69,8 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
     """The archive of a checkpoint, its list of members checked; BadInput if the file is none."""
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise BadInput(path, "is not a regular file", "name a .pt file")
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             members = list_of_members(path, stream, size)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import Global, Ignored, Instance, Machine
+from refquant.formats.pickle_machine import MAX_NAME, Global, Ignored, Instance, Machine
 
 # E6 in deploy form, the largest of the checkpoints at hand, has 232,629 bytes and 104,000 opcodes;
 # the largest of the family has less than twice as many layers.
@@ -127,6 +127,8 @@ def steps_outward(resolve: Resolve, load: Load) -> dict[bytes, Step]:
     def push_global(machine: Machine, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
             machine.fail("a global's name is no text")
+        if len(module) + len(name) > 2 * MAX_NAME:
+            machine.fail(f"a global's name of {len(module) + len(name)} characters")
         machine.push(resolve(f"{module}.{name}"))
 
     return {

@@ -17,7 +17,7 @@ from refquant.detect.draw import (
 from refquant.detect.predict import Detections
 
 NAMES = ("person", "bus")
-GREEN = np.full((300, 400, 3), (20, 90, 20), np.uint8)
+GREEN = np.full((300, 400, 3), (20, 90, 40), np.uint8)
 SOME = [([100, 80, 200, 180], 0.75, 0), ([0, 0, 60, 60], 0.5, 1), ([350, 260, 400, 300], 0.25, 9)]
 
 
@@ -35,9 +35,9 @@ def test_a_box_and_its_label_are_where_they_belong():
     colour = list(PALETTE[0])
     assert picture[180 - 2, 150].tolist() == colour  # the lower line, between two dark ones
     assert picture[180 - 1, 150].tolist() == [0, 0, 0]
-    assert picture[180, 150].tolist() == [20, 90, 20]  # x2 and y2 are outside
+    assert picture[180, 150].tolist() == [20, 90, 40]  # x2 and y2 are outside
     assert picture[80 - 3, 101].tolist() == colour  # the label stands on the box
-    assert picture[130, 150].tolist() == [20, 90, 20]  # the inside is untouched
+    assert picture[130, 150].tolist() == [20, 90, 40]  # the inside is untouched
 
 
 def test_the_image_itself_is_not_drawn_on():

@@ -59,14 +59,20 @@ def test_the_threshold_itself_does_not_suppress():
     assert len(nms(halves, iou=np.nextafter(0.5, 0)).scores) == 1
 
 
+def test_an_overlap_rounded_up_beyond_the_threshold_suppresses():
+    pair = found([[0, 0, 5, 1], [0, 0, 3, 1]], [0.9, 0.8])  # float32(3 / 5) = 0.6 + 2.4e-8
+    assert len(nms(pair, iou=0.6).scores) == 1
+    assert len(nms(pair, iou=float(np.float32(0.6))).scores) == 2
+
+
 def test_one_class_scores_by_objectness_alone():
     rows = predictions([10, 10, 4, 4, 0.5, 0.1])
     for multi_label in (False, True):
         assert candidates(rows, conf=0.25, multi_label=multi_label).scores.tolist() == [0.5]
 
 
-def test_objectness_is_compared_before_the_product():
-    rows = predictions([10, 10, 4, 4, 0.001, 1.0, 1.0])  # float32(0.001) is not above itself
+def test_objectness_alone_must_pass_before_the_product():
+    rows = predictions([10, 10, 4, 4, 0.001, 2.0, 2.0])  # float32(0.001) is not above itself
     assert len(candidates(rows, conf=0.001, multi_label=True).scores) == 0
 
 

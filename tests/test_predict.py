@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from white_cells import scene, white_cells
 
+import refquant.detect.predict
 from refquant.arrays.errors import BadInput
 from refquant.detect.image import read_image
 from refquant.detect.predict import DETECT, PROTOCOLS, SQUARE, Protocol, detect, forward, predict
@@ -67,9 +68,23 @@ def test_most_limits_the_detections():
     assert len(predict(MODEL, image, replace(DETECT, size=64, most=3))) == 3
 
 
-def test_compat_is_passed_on():
+@pytest.mark.parametrize("mode", ["exact", "compat"])
+def test_the_mode_of_nms_is_passed_on(monkeypatch, mode):
+    modes = []
+    plain = refquant.detect.predict.nms
+
+    def spy(*arguments, **options):
+        modes.append(options["mode"])
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(refquant.detect.predict, "nms", spy)
+    detect(MODEL, scene(32, 32), size=32, nms=mode)
+    assert modes == [mode]
+
+
+def test_the_way_back_is_passed_on():
     image = scene(96, 96, (1, 1))[15:80]  # 65 rows: bars of 15 and 16
-    protocol = Protocol("odd", size=96, rectangle=False, nms="compat")
+    protocol = Protocol("odd", size=96, rectangle=False)
     exact = predict(MODEL, image, replace(protocol, back="exact"))
     compat = predict(MODEL, image, replace(protocol, back="compat"))
     assert exact.boxes.tolist() == [[32, 17, 64, 49]]

@@ -18,6 +18,9 @@ from refquant.cli.common import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from refquant.detect.predict import Detections
 
 EXAMPLE = """
@@ -56,6 +59,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from refquant.detect.image import read_image
     from refquant.detect.predict import detect
     from refquant.formats import load_model
 
@@ -65,9 +69,10 @@ def run(options: argparse.Namespace) -> int:
     found, failed = [], []
     for path in progress(paths, total=len(paths), what="detect"):
         try:
+            image = read_image(path)
             detections = detect(
                 model,
-                path,
+                image,
                 conf=options.conf,
                 iou=options.iou,
                 size=options.size,
@@ -75,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
                 threads=options.threads,
             )
             if options.output is not None:
-                write_picture(path, targets[path], detections, model.class_names)
+                write_picture(image, targets[path], detections, model.class_names)
         except BadInput as error:
             print(f"refquant: {error}", file=sys.stderr)
             failed.append({"image": str(path), "error": str(error)})
@@ -91,13 +96,12 @@ def run(options: argparse.Namespace) -> int:
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
     """The files named, and the images in the folders named, in the order of their names."""
-    from PIL import Image
+    from refquant.detect.image import SUFFIXES
 
-    suffixes = set(Image.registered_extensions())
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes)
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
             if not inside:
                 raise BadInput(path, "no images in this folder")
             files.extend(inside)
@@ -148,16 +152,18 @@ def print_text(entry: dict[str, Any]) -> None:
 
 
 def write_picture(
-    path: Path, target: Path, detections: "Detections", class_names: Sequence[str]
+    image: "NDArray[np.uint8]",
+    target: Path,
+    detections: "Detections",
+    class_names: Sequence[str],
 ) -> None:
     """The annotated copy, in the format of its suffix (PNG where that cannot be written)."""
     from PIL import Image
 
     from refquant.arrays.atomic import atomic_path
     from refquant.detect.draw import draw
-    from refquant.detect.image import read_image
 
-    picture = draw(read_image(path), detections, class_names)
+    picture = draw(image, detections, class_names)
     kind = Image.registered_extensions().get(target.suffix.lower(), "PNG")
     if kind not in Image.SAVE:
         kind, target = "PNG", target.with_suffix(".png")

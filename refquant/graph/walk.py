@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.graph.graph import INPUT, Model, Node, array_of
+from refquant.graph.plan import can_plan
 from refquant.ops import OPS
+from refquant.ops.subnormals import warn_if_flushed
 
 ARITHMETICS = ("fast", "ref", "math")
 
@@ -30,9 +32,32 @@ def walk(
     model: Model, x: NDArray[Any], *, arithmetic: str = "fast", threads: int = 1
 ) -> Iterator[tuple[Node, NDArray[Any]]]:
     """Yield (node, output) in order of execution. Outputs do not depend on `threads`."""
-    if arithmetic not in ARITHMETICS:
-        raise BadInput(f"arithmetic={arithmetic!r}", f"choose {' | '.join(ARITHMETICS)}")
-    check_input(model, x)
+    check_arguments(model, x, arithmetic)
+    if arithmetic == "fast" and can_plan(model):
+        from refquant.graph.engine import walk_fast
+
+        yield from walk_fast(model, np.asarray(x, np.float32), threads)
+        return
+    yield from walk_node_by_node(model, x, arithmetic, threads)
+
+
+def run(
+    model: Model, x: NDArray[Any], *, arithmetic: str = "fast", threads: int = 1
+) -> NDArray[Any]:
+    """The last output alone, predictions (N, rows, E): walk's, without the cost of looking."""
+    check_arguments(model, x, arithmetic)
+    if arithmetic == "fast" and can_plan(model):
+        from refquant.graph import engine
+
+        return engine.run(model, np.asarray(x, np.float32), threads=threads)
+    *_, (_, predictions) = walk(model, x, arithmetic=arithmetic, threads=threads)
+    return predictions
+
+
+def walk_node_by_node(
+    model: Model, x: NDArray[Any], arithmetic: str, threads: int
+) -> Iterator[tuple[Node, NDArray[Any]]]:
+    """Any graph in any arithmetic, on plain arrays."""
     last_use = {name: i for i, node in enumerate(model.nodes) for name in node.inputs}
     outputs = {INPUT: np.asarray(x, np.float64 if arithmetic == "math" else np.float32)}
     for i, node in enumerate(model.nodes):
@@ -56,6 +81,14 @@ def run_node(
     if arithmetic == "fast" and op.threaded:
         options["threads"] = threads
     return getattr(op, arithmetic)(*inputs, **arrays, **options)
+
+
+def check_arguments(model: Model, x: NDArray[Any], arithmetic: str) -> None:
+    """Refuse what cannot be run, and warn where the CPU would change bits."""
+    if arithmetic not in ARITHMETICS:
+        raise BadInput(f"arithmetic={arithmetic!r}", f"choose {' | '.join(ARITHMETICS)}")
+    check_input(model, x)
+    warn_if_flushed()
 
 
 def check_input(model: Model, x: NDArray[Any]) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from refquant.arrays.table import Table
 from refquant.ops import head, norm, pool, routing
 from refquant.ops.activation import ACTIVATIONS
-from refquant.ops.conv import conv_loops, conv_math, conv_ref
+from refquant.ops.conv import conv_math, conv_ref
+from refquant.ops.conv_fast import conv_fast
 
 Kernel = Callable[..., NDArray[Any]]
 
@@ -45,7 +46,7 @@ OPS = Table(
             "conv",
             conv_math,
             conv_ref,
-            conv_loops,
+            conv_fast,
             ("weight", "bias"),
             ("stride", "padding", "activation"),
             threaded=True,

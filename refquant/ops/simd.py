@@ -1,37 +1,322 @@
-"""The only file that speaks LLVM: what Numba has no word for.
+"""The only file that speaks LLVM: what Numba has no word for. Used inside jitted functions.
 
-Used inside jitted functions. `fma` is one fused multiply-add in float32, rounded once; on a CPU
-without such an instruction LLVM calls the C library's fmaf, which gives the same bits.
+`Lanes` is a value of 16 float32 that Numba passes around like a number; `Mask` is 16 booleans.
+Both have the operators below, and a float32 among Lanes stands for 16 copies of it, so that one
+text serves numbers and lanes alike. LLVM maps 16 lanes onto what the CPU has: one register of
+AVX-512, two of AVX2, four of NEON, or 16 scalars. Every operation is IEEE 754's, lane by lane,
+with no licence to reorder or to contract: the bits do not depend on the mapping.
+
+    a + b, a - b, a * b, a / b, -a      one rounding each
+    a > b, a < b, a == b                Mask; false where a lane is NaN
+    a != b                              Mask; true where a lane is NaN
+    p | q                               Mask
+    choose(p, a, b)                     a where p holds, b elsewhere
+    fma(x, y, z)                        round(x * y + z), one rounding
+    floor(x)                            the largest whole number <= x
+    power_of_two(n)                     2.0**n for a whole n in [-126, 127]
+`choose`, `fma`, `floor` and `power_of_two` take float32 as well. A CPU without a fused
+multiply-add gets calls of the C library's fmaf from LLVM: the same bits.
+
+An address is an int64 in bytes; nothing checks it, so only plans make addresses (graph/plan.py).
+
+    load(a), store(a, lanes)            64 bytes at an address divisible by 64
+    load_one(a), store_one(a, x)        one float32
+    load_int(a), store_int(a, n)        one int64
+    load_mask(a)                        16 bits, the lowest for lane 0
+    prefetch_l1(a), prefetch_l2(a)      ask for the cache line of a; change nothing
+    fetch_add(a, n)                     atomically: gives the int64 at a and adds n to it
+    sum_products_6x4 and its like       the loop that a convolution spends its time in
 """
 
+import inspect
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.core import cgutils
+from numba.core.typeconv import Conversion
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
+
+LANES = 16
+BYTE, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+FLOAT32 = ir.FloatType()
+VECTOR = ir.VectorType(FLOAT32, LANES)
+BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
-@intrinsic
-def fma(_context: Any, x: Any, y: Any, z: Any) -> Any:
-    """round(x * y + z), one rounding; x, y, z float32 scalars."""
-    signature = types.float32(types.float32, types.float32, types.float32)
+class Lanes(types.Type):
+    """16 float32; a float32 converts to 16 copies of it."""
 
-    def codegen(_target: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        float32 = ir.FloatType()
-        kind = ir.FunctionType(float32, [float32] * 3)
-        return builder.call(builder.module.declare_intrinsic("llvm.fma", [float32], kind), args)
-
-    return signature, codegen
+    def can_convert_from(self, _context: Any, other: types.Type) -> Any:
+        return Conversion.safe if other == types.float32 else None
 
 
-@intrinsic
-def power_of_two(_context: Any, n: Any) -> Any:
-    """2.0**n as float32 for an int32 n in [-126, 127]: its exponent field, and nothing else."""
-    signature = types.float32(types.int32)
+class Mask(types.Type):
+    """16 booleans."""
 
-    def codegen(_target: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        int32 = ir.IntType(32)
-        field = builder.shl(builder.add(args[0], int32(127)), int32(23))
-        return builder.bitcast(field, ir.FloatType())
 
-    return signature, codegen
+lanes, mask, address = Lanes("Lanes"), Mask("Mask"), types.int64
+
+
+@register_model(Lanes)
+class LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, VECTOR)
+
+
+@register_model(Mask)
+class MaskModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, BITS)
+
+
+def splat(builder: Any, x: Any) -> Any:
+    """16 copies of a float32."""
+    nothing = ir.Constant(VECTOR, ir.Undefined)
+    first = builder.insert_element(nothing, x, INT32(0))
+    zeros = ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES)
+    return builder.shuffle_vector(first, nothing, zeros)
+
+
+@lower_cast(types.float32, Lanes)
+def _lanes_of(_context: Any, builder: Any, _from: Any, _to: Any, x: Any) -> Any:
+    return splat(builder, x)
+
+
+# ---- operators ----
+
+
+def teach(function: Any, result: Any, arguments: tuple[Any, ...], emit: Callable) -> None:
+    """Teach Numba an operator on Lanes or Masks: emit(builder, *values) -> value."""
+    cases = {"cases": [signature(result, *arguments)]}
+    infer_global(function)(type(function.__name__, (ConcreteTemplate,), cases))
+    lower_builtin(function, *arguments)(lambda _c, builder, _s, values: emit(builder, *values))
+
+
+teach(operator.add, lanes, (lanes, lanes), lambda b, x, y: b.fadd(x, y))
+teach(operator.sub, lanes, (lanes, lanes), lambda b, x, y: b.fsub(x, y))
+teach(operator.mul, lanes, (lanes, lanes), lambda b, x, y: b.fmul(x, y))
+teach(operator.truediv, lanes, (lanes, lanes), lambda b, x, y: b.fdiv(x, y))
+teach(operator.neg, lanes, (lanes,), lambda b, x: b.fneg(x))
+teach(operator.gt, mask, (lanes, lanes), lambda b, x, y: b.fcmp_ordered(">", x, y))
+teach(operator.lt, mask, (lanes, lanes), lambda b, x, y: b.fcmp_ordered("<", x, y))
+teach(operator.eq, mask, (lanes, lanes), lambda b, x, y: b.fcmp_ordered("==", x, y))
+teach(operator.ne, mask, (lanes, lanes), lambda b, x, y: b.fcmp_unordered("!=", x, y))
+teach(operator.or_, mask, (mask, mask), lambda b, p, q: b.or_(p, q))
+
+
+# ---- words ----
+
+
+def word(result: Any, *arguments: Any) -> Callable:
+    """Decorate emit(builder, *values) -> value or None: a word of fixed types."""
+
+    def decorate(emit: Callable) -> Any:
+        def typing(_context: Any, *_given: Any) -> Any:
+            def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+                value = emit(builder, *values)
+                return context.get_dummy_value() if result == types.void else value
+
+            return signature(result, *arguments), codegen
+
+        return named_like(emit, typing)
+
+    return decorate
+
+
+def word_of_one_kind(emit: Callable) -> Any:
+    """Decorate emit(builder, *values) -> value: a word on Lanes if one is given, or float32."""
+
+    def typing(_context: Any, *given: Any) -> Any:
+        kind = lanes if lanes in given or mask in given else types.float32
+        tests = {types.boolean: types.boolean, mask: mask}
+        arguments = [tests.get(one, kind) for one in given]
+
+        def codegen(_target: Any, builder: Any, _signature: Any, values: Any) -> Any:
+            return emit(builder, *values)
+
+        return signature(kind, *arguments), codegen
+
+    return named_like(emit, typing)
+
+
+def named_like(emit: Callable, typing: Any) -> Any:
+    """The intrinsic of `typing`, with the name, lesson and parameters of `emit`."""
+    typing.__name__, typing.__doc__ = emit.__name__, emit.__doc__
+    # Numba reads the parameters from here; the builder stands where the context does.
+    typing.__signature__ = inspect.signature(emit)
+    return intrinsic(typing)
+
+
+def function_of(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """An LLVM function by name, declared in the module under construction."""
+    kind = ir.FunctionType(result, arguments)
+    return cgutils.get_or_insert_function(builder.module, kind, name)
+
+
+def suffix(value: Any) -> str:
+    """How LLVM's names call the type of a float32 or of Lanes."""
+    return "v16f32" if value.type == VECTOR else "f32"
+
+
+@word_of_one_kind
+def choose(builder: Any, test: Any, x: Any, y: Any) -> Any:
+    """x where `test` (Mask, or bool for float32) holds, y elsewhere."""
+    return builder.select(test, x, y)
+
+
+@word_of_one_kind
+def fma(builder: Any, x: Any, y: Any, z: Any) -> Any:
+    """round(x * y + z), one rounding."""
+    name = f"llvm.fma.{suffix(x)}"
+    return builder.call(function_of(builder, name, x.type, *[x.type] * 3), [x, y, z])
+
+
+@word_of_one_kind
+def floor(builder: Any, x: Any) -> Any:
+    """The largest whole number <= x."""
+    return builder.call(function_of(builder, f"llvm.floor.{suffix(x)}", x.type, x.type), [x])
+
+
+@word_of_one_kind
+def power_of_two(builder: Any, n: Any) -> Any:
+    """2.0**n for a whole n in [-126, 127]: its exponent field, and nothing else."""
+    whole = ir.VectorType(INT32, LANES) if n.type == VECTOR else INT32
+
+    def constant(value: int) -> Any:
+        return ir.Constant(whole, [value] * LANES if n.type == VECTOR else value)
+
+    field = builder.add(builder.fptosi(n, whole), constant(127))
+    return builder.bitcast(builder.shl(field, constant(23)), n.type)
+
+
+def pointer(builder: Any, where: Any, kind: Any, offset: int = 0) -> Any:
+    """where + offset as a pointer to `kind`."""
+    return builder.inttoptr(builder.add(where, INT64(offset)), kind.as_pointer())
+
+
+def read(builder: Any, where: Any, kind: Any, align: int, offset: int = 0) -> Any:
+    """The `kind` at where + offset."""
+    value = builder.load(pointer(builder, where, kind, offset))
+    value.align = align
+    return value
+
+
+def write(builder: Any, value: Any, where: Any, align: int, offset: int = 0) -> None:
+    """Put the value at where + offset."""
+    builder.store(value, pointer(builder, where, value.type, offset)).align = align
+
+
+@word(lanes, address)
+def load(builder: Any, where: Any) -> Any:
+    return read(builder, where, VECTOR, 64)
+
+
+@word(types.void, address, lanes)
+def store(builder: Any, where: Any, x: Any) -> None:
+    write(builder, x, where, 64)
+
+
+@word(types.float32, address)
+def load_one(builder: Any, where: Any) -> Any:
+    return read(builder, where, FLOAT32, 4)
+
+
+@word(types.void, address, types.float32)
+def store_one(builder: Any, where: Any, x: Any) -> None:
+    write(builder, x, where, 4)
+
+
+@word(types.int64, address)
+def load_int(builder: Any, where: Any) -> Any:
+    return read(builder, where, INT64, 8)
+
+
+@word(types.void, address, types.int64)
+def store_int(builder: Any, where: Any, n: Any) -> None:
+    write(builder, n, where, 8)
+
+
+@word(mask, address)
+def load_mask(builder: Any, where: Any) -> Any:
+    """16 bits, the lowest for lane 0."""
+    return builder.bitcast(read(builder, where, INT16, 2), BITS)
+
+
+def prefetch(builder: Any, where: Any, locality: int) -> None:
+    """Ask for the cache line of an address: locality 3 is the first level, 2 the second."""
+    kinds = (BYTE.as_pointer(), INT32, INT32, INT32)
+    ask = function_of(builder, "llvm.prefetch.p0", ir.VoidType(), *kinds)
+    for_reading, data = INT32(0), INT32(1)
+    builder.call(ask, [pointer(builder, where, BYTE), for_reading, INT32(locality), data])
+
+
+@word(types.void, address)
+def prefetch_l1(builder: Any, where: Any) -> None:
+    prefetch(builder, where, 3)
+
+
+@word(types.void, address)
+def prefetch_l2(builder: Any, where: Any) -> None:
+    prefetch(builder, where, 2)
+
+
+@word(types.int64, address, types.int64)
+def fetch_add(builder: Any, where: Any, n: Any) -> Any:
+    """Atomically: give the int64 at the address and add n to it; orders all memory around it."""
+    return builder.atomic_rmw("add", pointer(builder, where, INT64), n, "seq_cst")
+
+
+def sum_products(pixels: int, vectors: int) -> Any:
+    """The word that computes `pixels` x `vectors` sums of products, each of them 16 lanes wide.
+
+    word(inputs, offsets, count, weight, out), all int64, all but `count` addresses:
+        inputs   (pixels,) int64       where each pixel's window begins
+        offsets  (count,) int64        in bytes from there to the value that product k takes
+        weight   (count, vectors, 16)  float32
+        out      (pixels, vectors, 16) float32
+    computes, with one rounding per step and in the order of k,
+        out[p, v] = fma(x[k], weight[k, v], ...) over k from +0.0,  x[k] at inputs[p] +
+        offsets[k]
+
+    The pixels * vectors sums live in registers: LLVM sees them as phi nodes, and Numba not at
+    all.
+    """
+
+    @word(types.void, *[address] * 5)
+    def tile(builder: Any, inputs: Any, offsets: Any, count: Any, weight: Any, out: Any) -> None:
+        windows = [read(builder, inputs, INT64, 8, 8 * p) for p in range(pixels)]
+        fused = function_of(builder, "llvm.fma.v16f32", VECTOR, *[VECTOR] * 3)
+        before = builder.block
+        loop, after = (builder.append_basic_block(name) for name in ("products", "sums"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k, w = builder.phi(INT64), builder.phi(INT64)
+        sums = [builder.phi(VECTOR) for _ in range(pixels * vectors)]
+        offset = read(builder, builder.add(offsets, builder.shl(k, INT64(3))), INT64, 8)
+        row = [read(builder, w, VECTOR, 64, 64 * v) for v in range(vectors)]
+        grown = []
+        for p in range(pixels):
+            x = splat(builder, read(builder, builder.add(windows[p], offset), FLOAT32, 4))
+            for v in range(vectors):
+                grown.append(builder.call(fused, [x, row[v], sums[p * vectors + v]]))
+        next_k, next_w = builder.add(k, INT64(1)), builder.add(w, INT64(64 * vectors))
+        zero = ir.Constant(VECTOR, [0.0] * LANES)
+        firsts = (INT64(0), weight, *[zero] * len(sums))
+        for value, first, later in zip((k, w, *sums), firsts, (next_k, next_w, *grown)):
+            value.add_incoming(first, before)
+            value.add_incoming(later, loop)
+        builder.cbranch(builder.icmp_signed("<", next_k, count), loop, after)
+        builder.position_at_end(after)
+        for i, total in enumerate(grown):
+            write(builder, total, out, 64, 64 * i)
+
+    return tile
+
+
+sum_products_6x4 = sum_products(6, 4)
+sum_products_8x2 = sum_products(8, 2)
+sum_products_6x1 = sum_products(6, 1)

@@ -1,0 +1,121 @@
+"""The engine: models on the fast kernels, ready to run again.
+
+    prepared(model)            the model with the weights of its convolutions in panels
+    (ops/panels.py)
+    run(model, x)              predictions (N, rows, E), nothing else looked at
+    walk_fast(model, x)        every node with its output
+
+Preparing costs about a second for YOLOv7 and holds a second copy of the weights, unless the
+caller lets go of the first: keep `prepared(model)` in place of `model`; it is a model like any
+other, whose weights decode to the same arrays.
+
+Prepared models and networks (network.py) are kept, per model, for the image sizes met last. That
+is a cache and not a state: dropping it changes only the time.
+"""
+
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.arrays.packed import PackedWeights
+from refquant.graph.graph import Model, Node, array_of
+from refquant.graph.network import Network
+from refquant.ops.panels import PackedPanels, Panels, panels_of
+from refquant.ops.tiles import tiles_for_this_cpu, vectors_for
+
+Array = NDArray[np.float32]
+MOST_IDLE = 2  # networks kept per model; each has an arena, 80 MB for YOLOv7 at 640 x 640
+
+
+def prepared(model: Model) -> Model:
+    """The model with every convolution's weight in panels; a prepared model stays as it is."""
+    return model.with_nodes(tuple(prepared_node(node) for node in model.nodes))
+
+
+def prepared_node(node: Node) -> Node:
+    """The node with its convolution weight, if it has one, in panels."""
+    if node.op != "conv" or isinstance(node.arrays["weight"], Panels | PackedPanels):
+        return node
+    weight = node.arrays["weight"]
+    vectors = vectors_for(weight.shape[0], tiles_for_this_cpu())
+    panels = panels_of(weight_to_pack(weight), vectors)
+    return replace(node, arrays={**node.arrays, "weight": panels})
+
+
+def weight_to_pack(weight: Any) -> NDArray[np.float32] | PackedWeights:
+    """A node's weight as something that panels are made of; quantized weights stay packed."""
+    if isinstance(weight, np.ndarray | PackedWeights):
+        return weight
+    if hasattr(weight, "packed"):
+        packed: PackedWeights = weight.packed()
+        return packed
+    return array_of(weight)
+
+
+class Engine:
+    """A prepared model and its networks that nobody uses at the moment, the last used last."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = prepared(model)
+        self.idle: list[Network] = []
+        self.lock = threading.Lock()
+
+    @contextmanager
+    def network(self, rows: int, columns: int, threads: int) -> Iterator[Network]:
+        """Lend a network; no other thread gets it meanwhile."""
+        network = self.idle_network((rows, columns, threads))
+        if network is None:
+            network = Network(self.model, rows, columns, threads)
+        yield network
+        with self.lock:
+            self.idle = [*self.idle, network][-MOST_IDLE:]
+
+    def idle_network(self, size: tuple[int, int, int]) -> Network | None:
+        """Take an idle network of that size (rows, columns, threads)."""
+        with self.lock:
+            for i, network in enumerate(self.idle):
+                if network.size == size:
+                    return self.idle.pop(i)
+        return None
+
+
+_engines: dict[int, Engine] = {}
+
+
+def engine_of(model: Model) -> Engine:
+    """The engine of a model, made when first asked for; it goes when the model goes.
+
+    From then on the model's arrays are read-only.
+    """
+    key = id(model)
+    if key not in _engines:
+        for node in model.nodes:
+            for array in node.arrays.values():
+                if isinstance(array, np.ndarray):
+                    array.setflags(write=False)  # the engine would not see a change
+        _engines[key] = Engine(model)
+        weakref.finalize(model, _engines.pop, key, None)
+    return _engines[key]
+
+
+def run(model: Model, x: Array, *, threads: int = 1) -> Array:
+    """Predictions (N, rows, E) of a model that `can_plan` accepts, for images x (N, 3, H, W)."""
+    with engine_of(model).network(x.shape[2], x.shape[3], threads) as network:
+        return np.stack([network.run(image) for image in x])
+
+
+def walk_fast(model: Model, x: Array, threads: int = 1) -> Iterator[tuple[Node, Array]]:
+    """Every node with its output for all images, (N, ...); one network works per image."""
+    with ExitStack() as stack:
+        engine = engine_of(model)
+        size = (x.shape[2], x.shape[3], threads)
+        lent = [stack.enter_context(engine.network(*size)) for _ in x]
+        together = zip(*(network.outputs(image) for network, image in zip(lent, x)))
+        for node, outputs in zip(model.nodes, together, strict=True):
+            yield node, np.stack([y for _, y in outputs]) if len(x) > 1 else outputs[0][1][None]

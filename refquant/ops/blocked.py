@@ -1,0 +1,125 @@
+"""The layout of the fast kernels: channels in blocks of 16, one 64-byte line per pixel and block.
+
+A map (C, H, W) float32 lies in memory as [ceil(C/16)][rows][columns][16]: channel c of a pixel
+is lane c mod 16 of block c div 16. Around H x W there may be a halo of zero pixels, so that a
+window that hangs over the edge reads +0.0 without a question being asked.
+
+    address of (c, h, w) = address + (c div L)*plane + h*row + w*pixel + (c mod L)*4       (1)
+
+L is 16. The image is an exception: it has 3 channels and stays planar, L = 1, pixel = 4. No
+kernel sees the difference, because all addresses of a convolution come from (1), by way of a
+table: the product k of a sum, in the order of the contract (conv.py, equation 3), multiplies
+
+    weight[f, c_k, r_k, s_k]  with  x at  window + offset_k                               (2)
+    offset_k = (c_k div L)*plane + (r_k - padding)*row + (s_k - padding)*pixel + (c_k mod L)*4
+
+where `window` is the address (1) of pixel (p*stride, q*stride), channel 0. So one loop over k
+serves every kernel size, padding, stride and channel count, and a channel that does not exist is
+no product. Lanes beyond C are never read as values.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+LANES = 16
+LINE = 64  # bytes of a cache line, and of 16 float32
+
+
+class Map(NamedTuple):
+    """A map of C channels, H rows, W columns in memory: equation (1), strides in bytes."""
+
+    address: int
+    channels: int
+    rows: int
+    columns: int
+    lanes: int
+    plane: int
+    row: int
+
+    @property
+    def pixel(self) -> int:
+        """Bytes from a pixel to its right neighbour."""
+        return 4 * self.lanes
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of `lanes` channels."""
+        return -(-self.channels // self.lanes)
+
+    def part(self, first_channel: int, channels: int) -> "Map":
+        """Some of the channels; the first must begin a block."""
+        shift = first_channel // self.lanes * self.plane
+        return self._replace(address=self.address + shift, channels=channels)
+
+
+def strides(rows: int, columns: int, halo: int, lanes: int = LANES) -> tuple[int, int]:
+    """(plane, row) in bytes of a map with that halo; maps begin on a cache line.
+
+    One more line per plane keeps planes off multiples of 4096 bytes, which share a place in the
+    cache.
+    """
+    row = (columns + 2 * halo) * 4 * lanes
+    size = (rows + 2 * halo) * row
+    return -(-size // LINE) * LINE + LINE, row
+
+
+def inside(start: int, channels: int, rows: int, columns: int, halo: int, lanes: int = 16) -> Map:
+    """The map whose memory, halo included, begins at `start`."""
+    plane, row = strides(rows, columns, halo, lanes)
+    return Map(start + halo * row + halo * 4 * lanes, channels, rows, columns, lanes, plane, row)
+
+
+def aligned(shape: tuple[int, ...], dtype: type = np.float32, to: int = LINE) -> NDArray:
+    """An array of zeros whose first element's address is divisible by `to`."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + to, np.uint8)
+    first = -memory.ctypes.data % to
+    return memory[first : first + size].view(dtype).reshape(shape)
+
+
+def view_of(memory: NDArray[np.uint8], place: Map) -> NDArray[np.float32]:
+    """The map as a view (blocks, H, W, lanes) of the memory that holds it."""
+    shape = (place.blocks, place.rows, place.columns, place.lanes)
+    return np.ndarray(
+        shape,
+        np.float32,
+        memory,
+        place.address - memory.ctypes.data,
+        (place.plane, place.row, place.pixel, 4),
+    )
+
+
+def put(x: NDArray[np.float32], memory: NDArray[np.uint8], place: Map) -> None:
+    """Copy x (C, H, W) into a map."""
+    view = view_of(memory, place)
+    for c in range(place.channels):
+        view[c // place.lanes, :, :, c % place.lanes] = x[c]
+
+
+def take(memory: NDArray[np.uint8], place: Map) -> NDArray[np.float32]:
+    """A map as a new array (C, H, W)."""
+    y = view_of(memory, place).transpose(0, 3, 1, 2)
+    return y.reshape(-1, place.rows, place.columns)[: place.channels].copy()
+
+
+def product_order(channels: int, kernel_rows: int, kernel_columns: int) -> NDArray[np.int64]:
+    """(c_k, r_k, s_k) of every product of a sum, in the order of the contract: (K, 3) int64.
+
+    A K-block is a run of products, since the order is the same for K-blocks of 16 and 128
+    channels.
+    """
+    c, r, s = np.indices((channels, kernel_rows, kernel_columns)).reshape(3, -1)
+    # np.lexsort sorts by its last key first.
+    order = np.lexsort((c, s, r, c // LANES))
+    return np.stack((c, r, s), axis=1)[order]
+
+
+def product_offsets(
+    place: Map, kernel_rows: int, kernel_columns: int, padding: int
+) -> NDArray[np.int64]:
+    """offset_k of equation (2), in bytes, for a convolution that reads the map: (K,) int64."""
+    c, r, s = product_order(place.channels, kernel_rows, kernel_columns).T
+    block, lane = c // place.lanes, c % place.lanes
+    return block * place.plane + (r - padding) * place.row + (s - padding) * place.pixel + lane * 4

@@ -1,0 +1,170 @@
+"""`conv_fast`: `conv_ref` bit for bit, by the tiles of conv_kernel.py; how a step of it is made.
+
+Any kernel, stride, padding, width and channel count takes this path, in the layout of
+blocked.py. The function here converts layouts at both ends, for one convolution on its own; in a
+network the engine (graph/engine.py) strings steps together and converts only the image.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.ops.blocked import LANES, LINE, Map, aligned, inside, product_offsets, put, take
+from refquant.ops.conv import channels_per_block, output_size
+from refquant.ops.panels import PackedPanels, Panels, panels_of
+from refquant.ops.steps import CONV, FUSED, step
+from refquant.ops.tiles import TILES, Tile, tiles_for_this_cpu, vectors_for
+
+Array = NDArray[np.float32]
+
+CACHE = 900_000  # bytes of L2 that an item's input rows and its panel may take together
+ITEMS_PER_THREAD = 8  # per layer, where that leaves enough tiles per item
+
+
+def conv_fast(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    activation: str = "linear",
+    threads: int = 1,
+    tiles: tuple[Tile, ...] | None = None,
+) -> Array:
+    """The convolution of conv.py, shapes as there. `tiles` is for tests: it changes no bit."""
+    from refquant.ops.program import Program  # here, because it imports Numba
+
+    N, C, H, W = x.shape
+    F, _, R, S = weight.shape
+    P, Q = output_size(H, R, stride, padding), output_size(W, S, stride, padding)
+    y = np.empty((N, F, P, Q), np.float32)
+    panels = panels_of(weight, vectors_for(F, tiles or tiles_for_this_cpu()))
+    source, memory = new_map(C, H, W, padding)
+    target, result = new_map(F, P, Q, 0)
+    constants = conv_constants(source, panels, bias, padding)
+    conv = conv_step(source, target, panels, constants, stride, activation, threads)
+    program = Program([conv], threads, scratch_for(panels), (panels, constants))
+    for n in range(N):
+        put(x[n], memory, source)
+        program.run()
+        y[n] = take(result, target)
+    return y
+
+
+def new_map(channels: int, rows: int, columns: int, halo: int) -> tuple[Map, NDArray[np.uint8]]:
+    """A map of zeros, and the memory that it lies in."""
+    blocks = -(-channels // LANES)
+    size = inside(0, channels, rows, columns, halo).plane * blocks
+    memory = aligned((size,), np.uint8)
+    return inside(memory.ctypes.data, channels, rows, columns, halo), memory
+
+
+def panels_filters(panels: Panels | PackedPanels) -> int:
+    """Filters that are computed, those beyond F included."""
+    wide = panels.vectors * LANES
+    return -(-panels.shape[0] // wide) * wide
+
+
+def conv_constants(
+    x: Map, panels: Panels | PackedPanels, bias: Array | None, padding: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The bias, filled up with zeros, and the offsets of the products in the input map."""
+    start = aligned((panels_filters(panels),))
+    if bias is not None:
+        start[: len(bias)] = bias
+    return start, product_offsets(x, *panels.shape[2:], padding)
+
+
+def conv_step(
+    x: Map,
+    y: Map,
+    panels: Panels | PackedPanels,
+    constants: tuple[NDArray[np.float32], NDArray[np.int64]],
+    stride: int,
+    activation: str,
+    threads: int,
+) -> NDArray[np.void]:
+    """The step that convolves map x into map y; `constants` from conv_constants."""
+    bias, offsets = constants
+    fields = panels.fields()
+    groups = len(bias) // (LANES * panels.vectors)
+    tile = TILES[panels.vectors]
+    pixels = pixels_per_item(x, y, panels, tile, groups, stride, threads)
+    items = groups * -(-y.rows * y.columns // pixels)
+    return step(
+        CONV,
+        items,
+        **fields,
+        **input_fields(x),
+        **output_fields(y),
+        stride=stride,
+        bias=bias.ctypes.data,
+        offsets=offsets.ctypes.data,
+        products=len(offsets),
+        chain=products_per_block(panels.shape),
+        groups=groups,
+        pixels=pixels,
+        activation=FUSED.index(activation),
+    )
+
+
+def input_fields(x: Map) -> dict[str, Any]:
+    """The fields of a step that say where its input lies."""
+    return {
+        "x": x.address,
+        "x_plane": x.plane,
+        "x_row": x.row,
+        "x_pixel": x.pixel,
+        "input_rows": x.rows,
+        "input_columns": x.columns,
+    }
+
+
+def output_fields(y: Map) -> dict[str, Any]:
+    """The fields of a step that say where its output lies, and its size."""
+    return {
+        "y": y.address,
+        "y_plane": y.plane,
+        "y_row": y.row,
+        "rows": y.rows,
+        "columns": y.columns,
+        "blocks": y.blocks,
+    }
+
+
+def products_per_block(shape: tuple[int, ...]) -> int:
+    """Products of a K-block."""
+    return channels_per_block(shape) * shape[2] * shape[3]
+
+
+def pixels_per_item(
+    x: Map,
+    y: Map,
+    panels: Panels | PackedPanels,
+    tile: Tile,
+    groups: int,
+    stride: int,
+    threads: int,
+) -> int:
+    """Output pixels of an item: as many as keep its input in L2, fewer where threads need work."""
+    panel = min(len_of_sum(panels.shape), products_per_block(panels.shape)) * panels.vectors * LINE
+    per_pixel = x.channels * 4 * stride * stride
+    room = max(CACHE - panel, 0) // per_pixel
+    if threads > 1:
+        wanted = -(-ITEMS_PER_THREAD * threads // groups)
+        room = min(room, -(-y.rows * y.columns // wanted))
+    return max(room // tile.pixels, 1) * tile.pixels
+
+
+def len_of_sum(shape: tuple[int, ...]) -> int:
+    """Products of a whole sum."""
+    return shape[1] * shape[2] * shape[3]
+
+
+def scratch_for(panels: Panels | PackedPanels) -> int:
+    """Bytes that a thread needs for a dequantized panel."""
+    if isinstance(panels, Panels):
+        return 0
+    return products_per_block(panels.shape) * panels.vectors * LINE

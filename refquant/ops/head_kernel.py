@@ -1,0 +1,44 @@
+"""The decode of the head (head.py) straight from maps in blocks; an item is a row of the grid.
+
+First (1), the sigmoid of all channels of a pixel, 16 at a time, into scratch memory; then a row
+of predictions per anchor. The arithmetic is head.py's, operation for operation.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from refquant.ops.activation_loops import sigmoid
+from refquant.ops.jit import inner
+from refquant.ops.simd import load, load_one, store, store_one
+
+LINE = 64
+HALF, TWO = np.float32(0.5), np.float32(2.0)
+
+
+@inner
+def decode_item(step: Any, row: int, scratch: int) -> None:
+    """Predictions of grid row `row`: y holds rows of `entries` float32, by anchor, row, column."""
+    for column in range(step.columns):
+        pixel = step.x + row * step.x_row + column * LINE
+        for block in range(step.blocks):
+            p = sigmoid(load(pixel + block * step.x_plane))  # (1)
+            store(scratch + block * LINE, p)
+        for anchor in range(step.groups):
+            index = (anchor * step.rows + row) * step.columns + column
+            p_row = scratch + anchor * step.entries * 4
+            out = step.y + index * step.entries * 4
+            decode_box(step, p_row, step.anchors + 8 * anchor, column, row, out)
+            for entry in range(4, step.entries):
+                store_one(out + 4 * entry, load_one(p_row + 4 * entry))  # (4)
+
+
+@inner
+def decode_box(step: Any, p: int, anchor: int, column: int, row: int, out: int) -> None:
+    """Equations (2) and (3)."""
+    stride = np.float32(step.stride)
+    store_one(out, (TWO * load_one(p) - HALF + np.float32(column)) * stride)
+    store_one(out + 4, (TWO * load_one(p + 4) - HALF + np.float32(row)) * stride)
+    for i in range(2):
+        size = TWO * load_one(p + 8 + 4 * i)
+        store_one(out + 8 + 4 * i, size * size * load_one(anchor + 4 * i))

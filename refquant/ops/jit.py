@@ -1,0 +1,62 @@
+"""`kernel`: a jitted function, compiled once per machine, which says so and is never out of date.
+
+Numba keeps compiled functions on disk: in __pycache__ beside the source where that may be
+written, otherwise in the user's cache folder, or where NUMBA_CACHE_DIR points. Three things need
+care:
+
+* It recompiles when the function's own file changes, and looks at no other; but a kernel is made
+of
+  several files. So the function's name, under which it is kept, carries a hash of all of them.
+* Where nothing can be written at all it refuses to decorate. Then nothing is kept, and all
+works.
+* Compiling takes seconds. A line on stderr says so, the first time in a process.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core import event
+
+FOLDER = Path(__file__).parent
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+
+def kernel(function: Callable) -> Any:
+    """Decorate an entry point that Python calls; what it calls in turn is plain `inner` code."""
+    digest = hashlib.sha256()
+    for path in sorted(FOLDER.glob("*.py")):
+        digest.update(path.read_bytes())
+    function.__qualname__ = f"{function.__qualname__}_{digest.hexdigest()[:16]}"
+    try:
+        jitted = njit(function, cache=True, **OPTIONS)
+    except RuntimeError:  # no folder that can be written
+        jitted = njit(function, **OPTIONS)
+    _Announcer.kernels.add(jitted)
+    return jitted
+
+
+def inner(function: Callable) -> Any:
+    """Decorate a function that only kernels call; it becomes a part of them."""
+    return njit(function, **OPTIONS)
+
+
+class _Announcer(event.Listener):
+    """Says that a kernel is being compiled; Numba tells it of every compilation."""
+
+    kernels: set[Any] = set()  # noqa: RUF012
+    silent = False
+
+    def on_start(self, what: Any) -> None:
+        if not self.silent and what.data.get("dispatcher") in self.kernels:
+            _Announcer.silent = True
+            print("refquant: compiling the kernels for this CPU, once ...", file=sys.stderr)
+
+    def on_end(self, what: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcer())

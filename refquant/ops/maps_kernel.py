@@ -1,0 +1,112 @@
+"""Everything but convolutions on maps in blocks of 16 channels: pool, upsample, add, copy, border.
+
+Each function does one item of a step (steps.py), 16 channels or one channel of it, and gives the
+bits of the function that it names.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from refquant.ops.jit import inner
+from refquant.ops.simd import choose, load, load_one, store, store_one
+
+LINE = 64
+NAN, ZERO = np.float32(np.nan), np.float32(0)
+
+
+@inner
+def larger(value: Any, best: Any) -> Any:
+    """The larger of two Lanes; NaN if one of them is, `best` where they are equal."""
+    return choose((value > best) | (value != value), value, best)
+
+
+@inner
+def max_pool_item(step: Any, block: int, scratch: int) -> None:
+    """pool.py's max_pool_fast on 16 channels: maxima along the rows first, then down the columns.
+
+    Rows of maxima are kept in scratch memory, `kernel` of them, row h in place h mod kernel.
+    """
+    line = step.columns * LINE
+    done = 0
+    for p in range(step.rows):
+        top = p * step.stride - step.padding
+        end = min(top + step.kernel, step.input_rows)
+        for h in range(done, end):
+            pool_row(step, block, h, scratch + h % step.kernel * line)
+        done = max(done, end)
+        first = max(top, 0)
+        for q in range(step.columns):
+            best = load(scratch + first % step.kernel * line + q * LINE)
+            for h in range(first + 1, end):
+                best = larger(load(scratch + h % step.kernel * line + q * LINE), best)
+            place = step.y + block * step.y_plane + p * step.y_row + q * LINE
+            store(place, choose(best != best, NAN, best))
+
+
+@inner
+def pool_row(step: Any, block: int, h: int, maxima: int) -> None:
+    """The maxima under every window's width in input row h."""
+    row = step.x + block * step.x_plane + h * step.x_row
+    for q in range(step.columns):
+        left = q * step.stride - step.padding
+        first, last = max(left, 0), min(left + step.kernel, step.input_columns)
+        best = load(row + first * LINE)
+        for w in range(first + 1, last):
+            best = larger(load(row + w * LINE), best)
+        store(maxima + q * LINE, best)
+
+
+@inner
+def upsample_item(step: Any, block: int) -> None:
+    """routing.py's upsample on 16 channels."""
+    for p in range(step.rows):
+        row = step.x + block * step.x_plane + p // step.stride * step.x_row
+        place = step.y + block * step.y_plane + p * step.y_row
+        for q in range(step.columns):
+            store(place + q * LINE, load(row + q // step.stride * LINE))
+
+
+@inner
+def add_item(step: Any, block: int) -> None:
+    """routing.py's add of two maps on 16 channels; y may be x."""
+    for p in range(step.rows):
+        x = step.x + block * step.x_plane + p * step.x_row
+        z = step.z + block * step.z_plane + p * step.z_row
+        y = step.y + block * step.y_plane + p * step.y_row
+        for q in range(step.columns):
+            store(y + q * LINE, load(x + q * LINE) + load(z + q * LINE))
+
+
+@inner
+def copy_item(step: Any, channel: int) -> None:
+    """Copy one channel of x to channel `first_channel` + channel of y, whatever their blocks."""
+    lanes = step.x_pixel // 4
+    x = step.x + channel // lanes * step.x_plane + channel % lanes * 4
+    to = step.first_channel + channel
+    y = step.y + to // 16 * step.y_plane + to % 16 * 4
+    for p in range(step.rows):
+        for q in range(step.columns):
+            value = load_one(x + p * step.x_row + q * step.x_pixel)
+            store_one(y + p * step.y_row + q * LINE, value)
+
+
+@inner
+def border_item(step: Any, block: int) -> None:
+    """Zero the halo, `padding` pixels wide, of 16 channels.
+
+    The right halo of a row and the left one of the next are neighbours in memory.
+    """
+    first = step.y + block * step.y_plane
+    halo = step.padding * LINE
+    clear(first - step.padding * step.y_row - halo, step.padding * step.y_row)
+    for p in range(step.rows + 1):
+        clear(first + p * step.y_row - 2 * halo, 2 * halo)
+    clear(first + step.rows * step.y_row - halo, step.padding * step.y_row)
+
+
+@inner
+def clear(place: int, size: int) -> None:
+    """Zero `size` bytes, a multiple of 64."""
+    for line in range(place, place + size, LINE):
+        store(line, ZERO)

@@ -1,0 +1,71 @@
+"""The panel that a convolution is about to use, decoded on the fly from packed codes.
+
+The layout is that of panels.py: 16 codes of `code_bits` bits are kept as `code_bits` masks of 16
+bits, mask j holding bit j of the code of every lane. So 16 codes take 2 * code_bits bytes,
+whatever the width, and lane by lane
+
+    code = sum over j of 2**j where mask j is set              exact in float32         (1)
+    affine   w = scale * (code - zero_point)                   one rounding             (2)
+    table    w = levels[code]                                  none                     (3)
+
+which are the bits of PackedWeights.dequantize (arrays/packed.py).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from refquant.ops.jit import inner
+from refquant.ops.simd import (
+    LANES,
+    choose,
+    load,
+    load_int,
+    load_mask,
+    load_one,
+    store,
+    store_one,
+)
+
+LINE = 64
+ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+
+
+@inner
+def codes_at(masks: int, code_bits: int) -> Any:
+    """16 codes as float32, equation (1)."""
+    power = ONE
+    code = choose(load_mask(masks), power, ZERO)
+    for j in range(1, code_bits):
+        power = power * TWO
+        code = code + choose(load_mask(masks + 2 * j), power, ZERO)
+    return code
+
+
+@inner
+def dequantize_panel(step: Any, group: int, first: int, count: int, panel: int) -> None:
+    """Products first ... first + count - 1 of a group of filters, (count, vectors, 16) float32."""
+    size = 2 * step.code_bits
+    masks = step.weight + (group * step.products + first) * step.vectors * size
+    for k in range(count):
+        params = load_int(step.entry + 8 * (first + k)) * step.entry_row
+        for v in range(step.vectors):
+            block = (group * step.vectors + v) * step.filter_row + params
+            code = codes_at(masks, step.code_bits)
+            if step.levels == 0:
+                scale, zero_point = load(step.scale + block), load(step.zero_point + block)
+                store(panel, scale * (code - zero_point))  # (2)
+            else:
+                store(panel, code)
+                look_up(step, block, panel)
+            masks += size
+            panel += LINE
+
+
+@inner
+def look_up(step: Any, block: int, place: int) -> None:
+    """Replace 16 codes, as float32, by their levels, equation (3)."""
+    for lane in range(LANES):
+        code = int(load_one(place + 4 * lane))
+        level = step.levels + block + code * step.code_row + lane * step.lane_row
+        store_one(place + 4 * lane, load_one(level))

@@ -1,0 +1,56 @@
+"""A step: one operation on maps in memory, as a row of numbers that jitted code can read.
+
+A network becomes an array of steps (program.py runs it). Each step splits into `items` that may
+run in any order and on any thread; step n+1 begins when all items of step n are done. All fields
+are int64; addresses and distances are in bytes.
+
+kind        the operation, a constant below          items    how many pieces of work
+x, x_plane, x_row, x_pixel    the input map: address of pixel (0, 0), distances (blocked.py)
+y, y_plane, y_row             the output map; its pixels are 64 bytes apart
+rows, columns                 of the output          blocks   of 16 channels
+input_rows, input_columns     of the input
+kernel, stride, padding       of a pooling; stride also of a convolution, and an upsampling's scale
+z, z_plane, z_row             the second input of an addition
+    of a convolution
+weight      address of its panels (panels.py)        bias     address of the filters' bias
+offsets     address of (products,) int64             products C*R*S
+chain       products per K-block                     groups   of vectors * 16 filters
+vectors     width of the tile (tiles.py)             pixels   per item, a multiple of the tile's
+activation  a constant below             first_channel   of the output, where a copy goes
+code_bits   0: the panels are float32; else bits of a code, and
+scale, zero_point, levels, entry   addresses, and distances within them: see panels.py
+    of a decode
+anchors     address of (A, 2) float32                entries  E, numbers per row of predictions
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+KINDS = ("conv", "max_pool", "upsample", "add", "copy", "border", "decode")
+CONV, MAX_POOL, UPSAMPLE, ADD, COPY, BORDER, DECODE = range(len(KINDS))
+
+FUSED = ("linear", "silu", "leaky", "sigmoid")
+LINEAR, SILU, LEAKY, SIGMOID = range(len(FUSED))
+
+FIELDS = (
+    *("kind", "items"),
+    *("x", "x_plane", "x_row", "x_pixel", "input_rows", "input_columns"),
+    *("y", "y_plane", "y_row", "rows", "columns", "blocks"),
+    *("z", "z_plane", "z_row"),
+    *("kernel", "stride", "padding", "first_channel"),
+    *("weight", "bias", "offsets", "products", "chain", "groups", "vectors", "pixels"),
+    *("activation", "anchors", "entries"),
+    *("code_bits", "scale", "zero_point", "levels"),
+    *("entry", "entry_row", "filter_row", "code_row", "lane_row"),
+)
+STEP = np.dtype([(name, np.int64) for name in FIELDS])
+
+
+def step(kind: int, items: int, **fields: Any) -> NDArray[np.void]:
+    """A step, (1,) STEP; fields that are not given are 0."""
+    row = np.zeros(1, STEP)
+    for name, value in {"kind": kind, "items": items, **fields}.items():
+        row[name] = value
+    return row

@@ -137,9 +137,11 @@ def conv2d(objects: Objects, module: Module) -> dict[str, Any]:
 
 def norm(objects: Objects, module: Module) -> dict[str, Any]:
     arrays, batches = module.arrays, np.array(1, np.int64)
+    # Storages are numbered in the order of their first use: parameters come before buffers.
+    parameters = objects.parameters(weight=arrays["weight"], bias=arrays["bias"])
     statistics = {key: objects.tensor(arrays[key]) for key in ("running_mean", "running_var")}
     return {
-        "_parameters": objects.parameters(weight=arrays["weight"], bias=arrays["bias"]),
+        "_parameters": parameters,
         "_buffers": {**statistics, "num_batches_tracked": objects.tensor(batches)},
         "num_features": arrays["bias"].size,
         "eps": module.attributes["eps"],
@@ -163,11 +165,17 @@ def upsample(objects: Objects, module: Module) -> dict[str, Any]:
 
 def implicit(objects: Objects, module: Module) -> dict[str, Any]:
     values = module.arrays["implicit"].reshape(1, -1, 1, 1)
-    return {"_parameters": objects.parameters(implicit=values), "channel": values.size}
+    fixed = {"channel": values.size, "mean": 0.0, "std": 0.02}
+    return {"_parameters": objects.parameters(implicit=values), **fixed}
 
 
 def rep_conv(objects: Objects, module: Module) -> dict[str, Any]:
-    own: dict[str, Any] = {"deploy": "rbr_reparam" in module.children, "groups": 1}
+    fused = module.children.get("rbr_reparam")
+    conv = fused or module.children["rbr_dense"].children["0"]
+    filters, channels = conv.arrays["weight"].shape[:2]
+    own = {"deploy": fused is not None, "groups": 1}
+    own.update(in_channels=channels, out_channels=filters)
+    # The absent branch is an attribute that is None, not a child.
     return own if "rbr_identity" in module.children else {**own, "rbr_identity": None}
 
 

@@ -94,7 +94,7 @@ class Arrays:
             more = f" and {len(pairs) - MOST_NAMES} more" if len(pairs) > MOST_NAMES else ""
             listed = ", ".join(pairs[:MOST_NAMES]) + more
             raise BadInput(
-                f"{len(pairs)} missing storages", listed, "the file is incomplete, get it again"
+                "missing storages", listed, "the file is incomplete, get it again"
             )
 
 

@@ -16,9 +16,9 @@ Error   |x - x_hat| <= scale / 2, up to the float32 rounding of (5). Proof: with
         the code before clipping is >= rint(-t) + rint(t) = 0, and if it is above Q, then
         x / scale - (Q - zero_point) <= (Q - t) - (Q - zero_point) = zero_point - t <= 1/2; that
         needs Q * scale >= hi - lo, hence the rounding up in (2).
-Cases   An all-zero row has scale 1. `minmax` of a constant row c: scale |c|. A one-signed row
-        under `minmax` has its zero point outside of the codes, and 0.0 is then not a level; a
-        scale is at least max|x| * 2**-30, so that the zero point fits int32.
+Cases   An all-zero row has scale 1. A one-signed row under `minmax` has its zero point outside of
+        the codes, and 0.0 is then not a level; a scale is at least max|x| * 2**-30, so that the
+        zero point fits int32. That is the scale of a constant row, which is decoded exactly.
 Source  Jacob et al. 2018, arXiv 1712.05877, eq. 1; the range (1') and signed codes,
         q - 2**(bits-1), are those of Baghbanbashi et al. 2023, arXiv 2407.04943.
         rint is half-to-even.
@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from refquant.quant.clipping import affine_percentile, by_mse, by_range
 from refquant.quant.scheme import (
     Codes,
     Field,
@@ -43,16 +44,16 @@ from refquant.quant.scheme import (
 Float64 = NDArray[np.float64]
 
 
-def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
-    """Equations (1) to (3): scale (G, 1) and zero_point (G, 1) uint8."""
+def range_of(x: Rows) -> tuple[Float64, Float64]:
+    """Equation (1): lo and hi, (G, 1)."""
     lo, hi = low_and_high(x)
-    return params_of_range(np.minimum(lo, 0.0), np.maximum(hi, 0.0), bits, dtype)
+    return np.minimum(lo, 0.0), np.maximum(hi, 0.0)  # (1)
 
 
 def params_of_range(
     lo: Float64, hi: Float64, bits: int, dtype: DTypeLike = np.float32
 ) -> dict[str, NDArray[Any]]:
-    """Equations (2) and (3) for ranges lo <= 0 <= hi, (G, 1) float64."""
+    """Equations (2) and (3) for ranges lo <= 0 <= hi, (G, 1) or (G, C) float64."""
     scale = round_up((hi - lo) / (2**bits - 1), dtype)  # (2)
     scale = np.where(scale > 0, scale, np.ones_like(scale))
     zero_point = np.rint(-lo / scale.astype(np.float64))  # (3)
@@ -65,8 +66,7 @@ def choose_params_minmax(
     """Equations (1'), (2) and (3): scale (G, 1) and zero_point (G, 1) int32."""
     lo, hi = low_and_high(x)  # (1')
     magnitude = np.maximum(-lo, hi)
-    wide = np.maximum((hi - lo) / (2**bits - 1), magnitude * 2.0**-30)  # (2)
-    scale = round_up(np.where(hi > lo, wide, magnitude), dtype)
+    scale = round_up(np.maximum((hi - lo) / (2**bits - 1), magnitude * 2.0**-30), dtype)  # (2)
     scale = np.where(scale > 0, scale, np.ones_like(scale))
     zero_point = np.rint(-lo / scale.astype(np.float64))  # (3)
     return {"scale": scale, "zero_point": zero_point.astype(np.int32)}
@@ -99,12 +99,16 @@ def error_bound(x: Rows | None, params: Params, bits: int) -> Float64:
 
 AFFINE = Scheme(
     name="affine",
-    choose_params=choose_params,
+    choose_params=by_range(range_of, params_of_range),
     quantize=quantize,
     dequantize=dequantize,
     error_bound=error_bound,
     fields=(Field("scale", positive=True), Field("zero_point", ("uint8", "int32"))),
     nominal_params=lambda bits: 2,
     linear=("scale",),
-    options={"minmax": choose_params_minmax},
+    options={
+        "minmax": choose_params_minmax,
+        "mse": by_mse(range_of, params_of_range, lambda bits: (0, 2**bits - 1)),
+        "percentile": by_range(affine_percentile, params_of_range),
+    },
 )

@@ -1,12 +1,20 @@
-"""SCHEMES, the catalogue: one line per scheme; and `find_scheme`, which understands options.
+"""SCHEMES, the catalogue: one line per scheme; and `find_scheme`, which understands a full name.
 
 affine            the scheme and its default way to choose parameters
-affine:minmax     the scheme with one of its options
+affine:minmax     with one of its options
+affine:mse+bc     and with bias correction
 """
 
 from refquant.arrays.errors import BadInput
 from refquant.arrays.table import Table
 from refquant.quant.affine import AFFINE
+from refquant.quant.bias_correction import SUFFIX, corrected
+from refquant.quant.lloyd_max import LLOYD_MAX
+from refquant.quant.power_of_two import POWER_OF_TWO
+from refquant.quant.pwlq import PWLQ
+from refquant.quant.pwlq_code import PWLQ_CODE
+from refquant.quant.pwlq_eq3 import PWLQ_EQ3
+from refquant.quant.pwlq_overlap import PWLQ_OVERLAP
 from refquant.quant.scheme import Scheme
 from refquant.quant.symmetric import SYMMETRIC
 
@@ -15,14 +23,22 @@ SCHEMES = Table(
     (
         AFFINE,
         SYMMETRIC,
+        PWLQ,
+        PWLQ_EQ3,
+        PWLQ_CODE,
+        PWLQ_OVERLAP,
+        LLOYD_MAX,
+        POWER_OF_TWO,
     ),
 )
 
 
 def find_scheme(name: str | Scheme) -> Scheme:
-    """The scheme of that name, its option chosen; an unknown name lists the choices."""
+    """The scheme of that name, with its option and correction; an unknown name lists choices."""
     if isinstance(name, Scheme):
         return name
+    if name.endswith(SUFFIX):
+        return corrected(find_scheme(name.removesuffix(SUFFIX)))
     base, _, option = name.partition(":")
     scheme = SCHEMES[base]
     if not option:

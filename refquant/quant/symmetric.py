@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from refquant.quant.clipping import by_mse, by_range, symmetric_percentile
 from refquant.quant.scheme import (
     Codes,
     Field,
@@ -34,17 +35,17 @@ from refquant.quant.scheme import (
 Float64 = NDArray[np.float64]
 
 
-def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
-    """Equation (1): scale (G, 1)."""
+def range_of(x: Rows) -> tuple[Float64, Float64]:
+    """-max|x| and max|x|, (G, 1)."""
     lo, hi = low_and_high(x)
-    return params_of_range(np.maximum(-lo, hi), bits, dtype)
+    return np.minimum(lo, -hi), np.maximum(-lo, hi)
 
 
 def params_of_range(
-    magnitude: Float64, bits: int, dtype: DTypeLike = np.float32
+    lo: Float64, hi: Float64, bits: int, dtype: DTypeLike = np.float32
 ) -> dict[str, NDArray[Any]]:
-    """Equation (1) for the range [-magnitude, magnitude], (G, 1) float64."""
-    scale = round_up(magnitude / (2 ** (bits - 1) - 1), dtype)  # (1)
+    """Equation (1) for ranges lo = -hi, (G, 1) or (G, C) float64."""
+    scale = round_up(hi / (2 ** (bits - 1) - 1), dtype)  # (1)
     return {"scale": np.where(scale > 0, scale, np.ones_like(scale))}
 
 
@@ -74,10 +75,16 @@ def error_bound(x: Rows | None, params: Params, bits: int) -> Float64:
 
 SYMMETRIC = Scheme(
     name="symmetric",
-    choose_params=choose_params,
+    choose_params=by_range(range_of, params_of_range),
     quantize=quantize,
     dequantize=dequantize,
     error_bound=error_bound,
     fields=(Field("scale", positive=True),),
     linear=("scale",),
+    options={
+        "mse": by_mse(
+            range_of, params_of_range, lambda bits: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        ),
+        "percentile": by_range(symmetric_percentile, params_of_range),
+    },
 )

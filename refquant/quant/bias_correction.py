@@ -1,0 +1,116 @@
+"""Bias correction: the decoded group gets back the mean and the spread that quantization changed.
+
+x, x_hat    (G, N) float32   a group and what any scheme decodes it to
+offset      (G, 1) float32   stored besides the scheme's parameters: 4 bytes per group
+
+    a = deviation(x) / deviation(x_hat)                                          (1)
+    the scheme's parameters in units of the weights, times a, as they are stored (2)
+    x_c = what the same codes decode to with them                                (3)
+    offset = mean(x) - mean(x_c)                                                 (4)
+    x_hat' = x_c + offset, added in float32                                      (5)
+
+so x_hat' = (x_hat - mean x_hat) * a + mean x. Codes are those of the scheme itself. Where a is
+not defined (all weights of a group decode to one number) or (2) does not fit its type, a = 1: the
+mean only. `power-of-two` has no parameter to multiply: the mean only.
+Error   |x - x_hat'| <= the scheme's bound + the most that (2) to (5) move any of its levels: the
+        rows are needed to know both, without them it is infinite. Zero is not exact any more, and
+        a second pass with the same parameters may give other codes: they were chosen for others.
+Source  after Fang et al. 2020, arXiv 2002.00104, section 3.4; means and deviations as in sums.py.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from refquant.quant.scheme import FLOATS, Codes, Field, Params, Rows, Scheme
+from refquant.quant.sums import mean_and_deviation
+
+Float64 = NDArray[np.float64]
+
+SUFFIX = "+bc"
+
+
+def corrected(scheme: Scheme) -> Scheme:
+    """The scheme with bias correction, named with "+bc"."""
+
+    def joint(x: Rows, bits: int, dtype: DTypeLike) -> tuple[dict[str, NDArray[Any]], Codes]:
+        plain, codes = scheme.encode(x, bits, dtype)
+        return correct(scheme, x, plain, codes, bits), codes
+
+    def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, Any]:
+        return joint(x, bits, dtype)[0]
+
+    def quantize(x: Rows, params: Params, bits: int) -> Codes:
+        return scheme.quantize(x - params["offset"], without_offset(params), bits)
+
+    def dequantize(codes: Codes, params: Params, bits: int) -> Rows:
+        return scheme.dequantize(codes, without_offset(params), bits) + params["offset"]  # (5)
+
+    def error_bound(x: Rows | None, params: Params, bits: int) -> Float64:
+        return bound(scheme, x, params, bits)
+
+    return scheme._replace(
+        name=scheme.name + SUFFIX,
+        choose_params=choose_params,
+        quantize=quantize,
+        dequantize=dequantize,
+        error_bound=error_bound,
+        fields=(*scheme.fields, Field("offset", ("float32",))),
+        nominal_params=lambda bits: scheme.nominal_params(bits) + 1,
+        options={},
+        joint=joint,
+    )
+
+
+def without_offset(params: Params) -> dict[str, NDArray[Any]]:
+    """The scheme's own parameters."""
+    return {name: array for name, array in params.items() if name != "offset"}
+
+
+def correct(
+    scheme: Scheme, x: Rows, plain: Params, codes: Codes, bits: int
+) -> dict[str, NDArray[Any]]:
+    """Equations (1) to (4): the scheme's parameters changed, and the offset."""
+    x_hat = scheme.dequantize(codes, plain, bits)
+    mean, deviation = mean_and_deviation(x)
+    _, deviation_hat = mean_and_deviation(x_hat)
+    defined = (deviation > 0) & (deviation_hat > 0)
+    a = np.where(defined, deviation / np.where(defined, deviation_hat, 1.0), 1.0)  # (1)
+    params = scaled(scheme, plain, a)
+    mean_c, _ = mean_and_deviation(scheme.dequantize(codes, params, bits))  # (3)
+    return {**params, "offset": (mean - mean_c).astype(np.float32)}  # (4)
+
+
+def scaled(scheme: Scheme, plain: Params, a: Float64) -> dict[str, NDArray[Any]]:
+    """Equation (2); where a product of a group does not fit its type, the group stays as it is."""
+    changed = {}
+    fits = np.ones_like(a, dtype=bool)
+    for field in scheme.fields:
+        if field.name in scheme.linear:
+            array = plain[field.name]
+            with np.errstate(over="ignore", under="ignore"):
+                changed[field.name] = (array.astype(np.float64) * a).astype(array.dtype)  # (2)
+            good = np.isfinite(changed[field.name]) & (
+                not field.positive or changed[field.name] > 0
+            )
+            fits &= good.all(axis=1, keepdims=True)
+    return {
+        name: np.where(fits, changed[name], array) if name in changed else array
+        for name, array in plain.items()
+    }
+
+
+def bound(scheme: Scheme, x: Rows | None, params: Params, bits: int) -> Float64:
+    """The bound of the docstring; the scheme's own parameters are found again from the rows."""
+    if x is None:
+        return np.full((len(params["offset"]), 1), np.inf)
+    own = without_offset(params)
+    floats = [array.dtype for array in own.values() if array.dtype.name in FLOATS]
+    plain, _ = scheme.encode(x, bits, floats[0] if floats else np.float32)
+    codes = np.arange(2 ** scheme.code_bits(bits), dtype=scheme.code_dtype(bits))
+    codes = np.broadcast_to(codes, (len(x), codes.size))
+    level = scheme.dequantize(codes, plain, bits).astype(np.float64)
+    level_c = scheme.dequantize(codes, own, bits) + params["offset"]
+    moved = abs(level - level_c).max(axis=1, keepdims=True)
+    return scheme.error_bound(x, plain, bits) + moved

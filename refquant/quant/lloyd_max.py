@@ -1,0 +1,96 @@
+"""Lloyd-Max quantization: the 2**bits levels of least squared error, to measure others against.
+
+x        (G, N) float32      one row per group
+codes    (G, N) uint8        in the order of the levels
+levels   (G, K) float32      K = 2**bits, ascending (or float16, if so chosen)
+
+    levels = those that minimise sum of (x - nearest level)**2                   (1)
+    code   = number of midpoints below x, midpoint k = (level k + level k+1) / 2 (2)
+    x_hat  = level of the code                                                   (3)
+
+(1) is one-dimensional k-means. lloyd_fit.py finds the optimum by dynamic programming where
+N * K <= 2**18, or where a row has at most K different weights; else a local optimum: the same
+dynamic program over a fine histogram, then Lloyd's iteration on the weights. `is_optimal` tells.
+The price is K numbers per group, stored and counted: at filter level more than most filters save.
+Error   |x - x_hat| <= half of the widest gap between levels, or the distance to the outermost
+        level. Zero is a level only by chance. x_hat itself is stored: no rounding.
+Cases   Of fewer than K different weights the last is repeated; the error is then 0.
+Source  Lloyd 1982 and Max 1960; dynamic program: Wu 1991, divide and conquer over monotone
+        cuts as in Gronlund et al. 2017, arXiv 1701.07204. Ties of (2) go to the lower level.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from refquant.arrays.errors import BadInput
+from refquant.quant.scheme import Codes, Field, Params, Rows, Scheme, low_and_high, rounding
+
+EXACT_UP_TO = 2**18
+
+
+def is_optimal(N: int, bits: int) -> bool:
+    """Whether levels of rows of N weights are optimal for certain."""
+    return N * 2**bits <= EXACT_UP_TO
+
+
+def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
+    """Equation (1): levels (G, K)."""
+    from refquant.quant.lloyd_fit import fit_rows
+
+    exact = is_optimal(x.shape[1], bits)
+    levels = fit_rows(np.sort(x, axis=1), 2**bits, exact)  # (1)
+    with np.errstate(over="ignore"):
+        stored = levels.astype(dtype)
+    if not np.isfinite(stored).all():
+        raise BadInput("levels", f"do not fit {np.dtype(dtype).name}", "store them as float32")
+    return {"levels": stored}
+
+
+def midpoints(levels: NDArray[Any]) -> NDArray[np.float64]:
+    """The K - 1 borders of (2), (G, K - 1) float64."""
+    exact = levels.astype(np.float64)
+    return (exact[:, :-1] + exact[:, 1:]) / 2
+
+
+def quantize(x: Rows, params: Params, bits: int) -> Codes:
+    """Equation (2) by bisection: codes (G, N) uint8."""
+    from refquant.quant.lloyd_loops import count_below
+
+    return count_below(x, midpoints(params["levels"]))
+
+
+def quantize_ref(x: Rows, params: Params, bits: int) -> Codes:
+    """Equation (2) as it stands."""
+    below = midpoints(params["levels"])[:, :, None] < x[:, None, :]
+    return below.sum(axis=1).astype(np.uint8)
+
+
+def dequantize(codes: Codes, params: Params, bits: int) -> Rows:
+    """Equation (3): (G, N) float32."""
+    levels = params["levels"].astype(np.float32)
+    return np.take_along_axis(levels, codes.astype(np.intp), axis=1)
+
+
+def error_bound(x: Rows | None, params: Params, bits: int) -> NDArray[np.float64]:
+    """Half of the widest gap; more where weights lie beyond the outermost levels."""
+    levels = params["levels"].astype(np.float64)
+    bound = np.diff(levels, axis=1).max(axis=1, keepdims=True) / 2
+    bound = bound + rounding(bound)  # of the midpoints
+    if x is None:
+        return bound
+    lo, hi = low_and_high(x)
+    return np.maximum(bound, np.maximum(levels[:, :1] - lo, hi - levels[:, -1:]))
+
+
+LLOYD_MAX = Scheme(
+    name="lloyd-max",
+    choose_params=choose_params,
+    quantize=quantize,
+    dequantize=dequantize,
+    error_bound=error_bound,
+    fields=(Field("levels", columns=lambda bits: 2**bits),),
+    nominal_params=lambda bits: 2**bits,
+    linear=("levels",),
+)

@@ -1,0 +1,66 @@
+"""Piecewise linear quantization as its authors' code does it: a centre with 2**bits - 1 steps.
+
+x           (G, N) float32   one row per group
+codes       (G, N) uint8     bits + 1 wide, in the order of their levels; uint16 for 9 bits
+maximum, breakpoint  (G, 1)  m and p as in pwlq.py, equations (1) and (2) there
+L = 2**(bits-1), H = L - 1, B = 2**bits - 1
+
+    centre, |x| < p:  q = clip(rint(x * B / (2p)), -L, H)   code = 2L + q        (3)
+                      x_hat = q * 2p / B                                         (4)
+    tails, |x| >= p:  codes and levels as in pwlq.py, equations (5) to (7)       (5)
+
+The centre's levels lie symmetric about zero, the outermost reachable ones at +-H * 2p / B, for 4
+bits 0.933 p; q = -L, for 4 bits -1.067 p, is never reached, since |x| < p. No level is shared.
+Levels  31 for 4 bits: 15 + 2 * 8.
+Error   |x - x_hat| <= max(p / B, (m - p) / (2H)), up to the float32 rounding. Zero is exact.
+Cases   those of pwlq.py.
+Source  the code released with Fang et al. 2020, arXiv 2002.00104; rint is half-to-even.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.quant import pwlq
+from refquant.quant.breakpoint import GAUSSIAN
+from refquant.quant.pwlq import FIELDS, beyond, breakpoint_options, by_density, ends, stored_bits
+from refquant.quant.scheme import Codes, Params, Rows, Scheme, rounding
+
+
+def quantize(x: Rows, params: Params, bits: int) -> Codes:
+    """Equations (3) and (5): codes (G, N)."""
+    L, B = 2 ** (bits - 1), 2**bits - 1
+    p, _ = ends(params)
+    exact = x.astype(np.float64)
+    centre = 2 * L + np.clip(np.rint(exact * B / (2 * p)), -L, L - 1)  # (3)
+    outer = pwlq.quantize(x, params, bits)  # (5)
+    return np.where(abs(exact) < p, centre, outer).astype(outer.dtype)
+
+
+def dequantize(codes: Codes, params: Params, bits: int) -> Rows:
+    """Equations (4) and (5): (G, N) float32, in float64 and rounded once."""
+    L, B = 2 ** (bits - 1), 2**bits - 1
+    p, _ = ends(params)
+    code = codes.astype(np.int64)
+    centre = ((code - 2 * L) * (2 * p) / B).astype(np.float32)  # (4)
+    return np.where((code >= L) & (code < 3 * L), centre, pwlq.dequantize(codes, params, bits))
+
+
+def error_bound(x: Rows | None, params: Params, bits: int) -> NDArray[np.float64]:
+    """max(p / B, (m - p) / (2H)) and rounding; more where weights lie beyond m."""
+    H, B = 2 ** (bits - 1) - 1, 2**bits - 1
+    p, m = ends(params)
+    return np.maximum(np.maximum(p / B, (m - p) / (2 * H)), beyond(x, m)) + rounding(m)
+
+
+PWLQ_CODE = Scheme(
+    name="pwlq-code",
+    choose_params=by_density(GAUSSIAN),
+    quantize=quantize,
+    dequantize=dequantize,
+    error_bound=error_bound,
+    fields=FIELDS,
+    code_bits=stored_bits,
+    nominal_params=lambda bits: 4,
+    linear=("breakpoint", "maximum"),
+    options=breakpoint_options("pwlq-code"),
+)

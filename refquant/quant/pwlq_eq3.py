@@ -1,0 +1,75 @@
+"""Piecewise linear quantization as first published: a sign, and two uniform pieces for |x|.
+
+x           (G, N) float32   one row per group
+codes       (G, N) uint8     bits + 1 wide, in the order of their levels; uint16 for 9 bits
+maximum, breakpoint  (G, 1)  m and p as in pwlq.py, equations (1) and (2) there
+L = 2**(bits-1), H = L - 1
+
+    |x| < p:   i = rint(|x| * H / p),  x_hat = sign(x) * i * p / H               (3)
+    |x| >= p:  j = min(rint((|x| - p) * H / (m - p)), H),  0 if m = p
+               x_hat = sign(x) * (p + j * (m - p) / H)                           (5)
+    code = 2L + i or 3L + j;  where x < 0 code = 2L - 1 - i or L - 1 - j         (6)
+
+Four pieces of bits - 1 bits: 2**(bits+1) codes. The levels are those of `pwlq`, since rint is
+symmetric: a centre of [-p, p] with `bits` bits has as many levels as two of [0, p] with bits - 1.
+Only the codes differ: here zero has two (2L and 2L - 1) and no code is unused.
+Levels  29 for 4 bits: 2 * (8 + 8), less p, -p and one zero.
+Error   |x - x_hat| <= max(p, m - p) / (2H), up to the float32 rounding. Zero is exact.
+Cases   those of pwlq.py.
+Source  Fang et al. 2020, arXiv 2002.00104, eq. 3; rint is half-to-even.
+"""
+
+import numpy as np
+
+from refquant.quant.breakpoint import GAUSSIAN
+from refquant.quant.pwlq import (
+    FIELDS,
+    breakpoint_options,
+    by_density,
+    ends,
+    error_bound,
+    stored_bits,
+    tail_steps,
+    tail_values,
+)
+from refquant.quant.scheme import Codes, Params, Rows, Scheme
+
+
+def quantize(x: Rows, params: Params, bits: int) -> Codes:
+    """Equations (3), (5) and (6): codes (G, N)."""
+    L = 2 ** (bits - 1)
+    H = L - 1
+    p, m = ends(params)
+    exact = x.astype(np.float64)
+    magnitude = abs(exact)
+    i = np.rint(magnitude * H / p)  # (3)
+    j = tail_steps(magnitude, p, m, H)  # (5)
+    step = np.where(magnitude < p, i, L + j)
+    code = np.where(exact < 0, 2 * L - 1 - step, 2 * L + step)  # (6)
+    return code.astype(np.uint8 if bits < 8 else np.uint16)
+
+
+def dequantize(codes: Codes, params: Params, bits: int) -> Rows:
+    """The levels of (3) and (5): (G, N) float32, in float64 and rounded once."""
+    L = 2 ** (bits - 1)
+    H = L - 1
+    p, m = ends(params)
+    code = codes.astype(np.int64)
+    negative = code < 2 * L
+    step = np.where(negative, 2 * L - 1 - code, code - 2 * L)
+    magnitude = np.where(step < L, step * p / H, tail_values(step - L, p, m, H))  # (3), (5)
+    return np.where(negative, -magnitude, magnitude).astype(np.float32)
+
+
+PWLQ_EQ3 = Scheme(
+    name="pwlq-eq3",
+    choose_params=by_density(GAUSSIAN),
+    quantize=quantize,
+    dequantize=dequantize,
+    error_bound=error_bound,
+    fields=FIELDS,
+    code_bits=stored_bits,
+    nominal_params=lambda bits: 4,
+    linear=("breakpoint", "maximum"),
+    options=breakpoint_options("pwlq-eq3"),
+)

@@ -1,0 +1,71 @@
+"""Piecewise linear quantization with overlapping pieces: tails on the grid of the whole range.
+
+x           (G, N) float32   one row per group
+codes       (G, N) uint8     bits + 1 wide; uint16 for 9 bits
+maximum, breakpoint  (G, 1)  m and p as in pwlq.py, equations (1) and (2) there
+L = 2**(bits-1), H = L - 1
+
+    centre, |x| < p:  q = rint(x * H / p)                   code = q + L         (3)
+                      x_hat = q * p / H                                          (4)
+    tails, |x| >= p:  q = clip(rint(x * H / m), -H, H)      code = 2L + q + L    (5)
+                      x_hat = q * m / H                                          (6)
+
+Both grids are symmetric with `bits` bits; that of the tails wastes its levels within p. Codes
+below 2L are the centre's, the others the tails', each in the order of its levels. Codes 0 and 2L
+are never used.
+Error   |x - x_hat| <= m / (2H), up to the float32 rounding: no better than `symmetric`, with one
+        bit more. Zero is exact. A weight x just above p may decode to a level below p; quantized
+        again, that one belongs to the centre: here alone a second pass may change values.
+Cases   those of pwlq.py.
+Source  Fang et al. 2020, arXiv 2002.00104, section 3.1, where it loses, too.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.quant.breakpoint import GAUSSIAN
+from refquant.quant.pwlq import FIELDS, beyond, breakpoint_options, by_density, ends, stored_bits
+from refquant.quant.scheme import Codes, Params, Rows, Scheme, rounding
+
+
+def quantize(x: Rows, params: Params, bits: int) -> Codes:
+    """Equations (3) and (5): codes (G, N)."""
+    L = 2 ** (bits - 1)
+    H = L - 1
+    p, m = ends(params)
+    exact = x.astype(np.float64)
+    centre = np.rint(exact * H / p) + L  # (3)
+    tail = 2 * L + np.clip(np.rint(exact * H / m), -H, H) + L  # (5)
+    return np.where(abs(exact) < p, centre, tail).astype(np.uint8 if bits < 8 else np.uint16)
+
+
+def dequantize(codes: Codes, params: Params, bits: int) -> Rows:
+    """Equations (4) and (6): (G, N) float32, in float64 and rounded once."""
+    L = 2 ** (bits - 1)
+    H = L - 1
+    p, m = ends(params)
+    code = codes.astype(np.int64)
+    centre = (code - L) * p / H  # (4)
+    tail = (code - 3 * L) * m / H  # (6)
+    return np.where(code < 2 * L, centre, tail).astype(np.float32)
+
+
+def error_bound(x: Rows | None, params: Params, bits: int) -> NDArray[np.float64]:
+    """m / (2H) and rounding; more where weights lie beyond m."""
+    H = 2 ** (bits - 1) - 1
+    _, m = ends(params)
+    return np.maximum(m / (2 * H), beyond(x, m)) + rounding(m)
+
+
+PWLQ_OVERLAP = Scheme(
+    name="pwlq-overlap",
+    choose_params=by_density(GAUSSIAN),
+    quantize=quantize,
+    dequantize=dequantize,
+    error_bound=error_bound,
+    fields=FIELDS,
+    code_bits=stored_bits,
+    nominal_params=lambda bits: 4,
+    linear=("breakpoint", "maximum"),
+    options=breakpoint_options("pwlq-overlap"),
+)

@@ -10,7 +10,16 @@ from white_cells import scene, white_cells
 import refquant.detect.predict
 from refquant.arrays.errors import BadInput
 from refquant.detect.image import read_image
-from refquant.detect.predict import DETECT, PROTOCOLS, SQUARE, Protocol, detect, forward, predict
+from refquant.detect.predict import (
+    DETECT,
+    PROTOCOLS,
+    SQUARE,
+    YOLOV7,
+    Protocol,
+    detect,
+    forward,
+    predict,
+)
 
 MODEL = white_cells()
 
@@ -119,7 +128,9 @@ def test_forward_gives_the_predictions():
 
 
 def test_the_named_protocols_are_the_documented_ones():
-    assert list(PROTOCOLS) == ["detect", "square"]
+    assert list(PROTOCOLS) == ["detect", "square", "yolov7"]
+    assert (YOLOV7.conf, YOLOV7.iou, YOLOV7.multi_label, YOLOV7.most) == (0.001, 0.65, True, 300)
+    assert (YOLOV7.nms, YOLOV7.back, YOLOV7.batch) == ("compat", "stored", 32)
     assert (SQUARE.conf, SQUARE.iou, SQUARE.multi_label, SQUARE.most) == (0.001, 0.65, True, 300)
     assert (DETECT.conf, DETECT.iou, DETECT.multi_label, DETECT.rectangle) == (
         0.25,

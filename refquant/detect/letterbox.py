@@ -11,17 +11,21 @@ Sizes are (height, width) in pixels; T = (T_h, T_w) is the target, (h, w) the im
     x (1, 3, H, W) float32 = RGB / 255, a float32 division                       (7)
 
 (4) is rint(spare / 2 - 0.1) and rint(spare / 2 + 0.1) of the public code: the odd pixel goes to
-the bottom and to the right. The image is resized by resize.py, and only if its size changes.
+the bottom and to the right. The image is resized by resize.py, or by area.py where the geometry
+says so, and only if its size changes.
 
 Back to the image, per axis (here x; `left` and nw as really applied; in float64, rounded once):
     x_image = clip((x - left) * (w / nw), 0, w)                                  (8)
 which is exact, as resize.py maps edges to edges. The public detect code recomputes both numbers,
     x_image = clip((x - (T_w - w * gain) / 2) / gain, 0, w)       in float32     (9)
 with T the network's input, and so is off by up to half a pixel of the network's input for the odd
-bar, and by the rounding of (2). "exact" is (8), the default; "compat" is (9).
+bar, and by the rounding of (2). The public test code stores what it did, but half a bar for an odd
+one, and takes the gain of the rows for both axes,
+    x_image = clip((x - (T_w - nw) / 2) / (nh / h), 0, w)         in float32     (10)
+"exact" is (8), the default; "compat" is (9); "stored" is (10).
 
 Source  the public YOLOv7 detect path (same sizes, bars and pixels); for a 1x5000 image (2) gives 1
-        where the public code has no answer.
+        where the public code has no answer. Its test path is in batch_shapes.py.
 """
 
 from dataclasses import dataclass
@@ -30,10 +34,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.resize import resize_fast
+from refquant.detect import area, resize
 
 GREY = 114
-BACK = ("exact", "compat")
+BACK = ("exact", "compat", "stored")
 Size = tuple[int, int]
 
 
@@ -44,6 +48,7 @@ class Letterbox:
     image    size of the image                resized  its size in the input
     net      size of the network's input      top, left  rows above and columns left of the image
     gain     pixels of the input per pixel of the image, before rounding
+    area     whether the image shrinks by the mean of areas instead of bilinearly
     """
 
     image: Size
@@ -52,6 +57,7 @@ class Letterbox:
     top: int
     left: int
     gain: float
+    area: bool = False
 
     @property
     def bottom(self) -> int:
@@ -89,7 +95,8 @@ def letterbox(image: NDArray[np.uint8], place: Letterbox) -> NDArray[np.uint8]:
     canvas = np.full((*place.net, image.shape[2]), GREY, np.uint8)  # (6)
     height, width = place.resized
     inside = canvas[place.top : place.top + height, place.left : place.left + width]
-    inside[...] = resize_fast(image, height, width)
+    shrink = area.resize_fast if place.area else resize.resize_fast
+    inside[...] = shrink(image, height, width)
     return canvas
 
 
@@ -111,10 +118,18 @@ def to_image(
         moved = (boxes.astype(np.float64) - start) * scale  # (8)
     elif back == "compat":
         gain = min(place.net[0] / height, place.net[1] / width)
-        start = np.array(
-            [(place.net[1] - width * gain) / 2, (place.net[0] - height * gain) / 2] * 2
-        )
-        moved = (boxes - start.astype(np.float32)) / np.float32(gain)  # (9)
+        moved = in_float32(boxes, place.net, (height * gain, width * gain), gain)  # (9)
+    elif back == "stored":
+        gain = place.resized[0] / height
+        moved = in_float32(boxes, place.net, place.resized, gain)  # (10)
     else:
         raise BadInput(f"back={back!r}", f"choose {' | '.join(BACK)}")
     return np.clip(moved, 0, limit).astype(np.float32)
+
+
+def in_float32(
+    boxes: NDArray[np.float32], net: Size, inside: tuple[float, float], gain: float
+) -> NDArray[np.float32]:
+    """(boxes - half the bars around `inside`) / gain, the two numbers rounded to float32 first."""
+    start = np.array([(net[1] - inside[1]) / 2, (net[0] - inside[0]) / 2] * 2)
+    return (boxes - start.astype(np.float32)) / np.float32(gain)

@@ -5,11 +5,12 @@
           --candidates, NMS-->  boxes in pixels of x, scores, classes
           --to_image-->  Detections in pixels of the image
 
-A Protocol holds every choice on that way. Two have names:
+A Protocol holds every choice on that way. Three have names:
     detect   the public detect code's: minimal rectangle, conf 0.25, IoU 0.45, best class only
     square   for AP: the whole square, conf 0.001, IoU 0.65, multi-label
-Both keep at most 300 detections, use NMS per class ("exact") and the exact way back; nms="compat"
-and back="compat" give the public code's.
+    yolov7   for AP as the public test code measures it: the rectangles of batch_shapes.py, conf
+             0.001, IoU 0.65, multi-label, its NMS ("compat") and its way back ("stored")
+All keep at most 300 detections; the first two use NMS per class and the exact way back.
 """
 
 import os
@@ -22,8 +23,17 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.arrays.table import Table
+from refquant.detect.batch_shapes import BATCH, place_in
 from refquant.detect.image import read_image
-from refquant.detect.letterbox import BACK, fit, letterbox, to_image, to_input
+from refquant.detect.letterbox import (
+    BACK,
+    Letterbox,
+    Size,
+    fit,
+    letterbox,
+    to_image,
+    to_input,
+)
 from refquant.graph.graph import Model
 from refquant.graph.walk import walk
 from refquant.ops.nms import MODES, MOST_DETECTIONS, candidates, nms, within_unit
@@ -54,9 +64,10 @@ class Protocol:
 
     size         longer side of the network's input in pixels, rounded up to the model's stride
     rectangle    whether the grey bars are cut to the minimum
+    batch        images that share an input's shape by batch_shapes.py; 0: letterbox.py's geometry
     conf         a candidate's score is above it          iou   of boxes that exclude each other
     multi_label  whether a box may count for several classes
-    nms, back    "exact" or "compat": see ops/nms.py and letterbox.py
+    nms, back    names in ops/nms.py and letterbox.py
     most         detections per image
     """
 
@@ -69,12 +80,15 @@ class Protocol:
     nms: str = "exact"
     back: str = "exact"
     most: int = MOST_DETECTIONS
+    batch: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= LARGEST:
             raise BadInput(f"size={self.size}", f"choose 1 ... {LARGEST}")
         if self.most < 1:
             raise BadInput(f"most={self.most}", "choose 1 or more")
+        if self.batch < 0:
+            raise BadInput(f"batch={self.batch}", "choose 1 or more, or 0 for no batches")
         within_unit("conf", self.conf)
         within_unit("iou", self.iou)
         for name, value, choices in (("nms", self.nms, MODES), ("back", self.back, BACK)):
@@ -84,7 +98,8 @@ class Protocol:
 
 DETECT = Protocol("detect")
 SQUARE = Protocol("square", rectangle=False, conf=0.001, iou=0.65, multi_label=True)
-PROTOCOLS = Table("protocol", (DETECT, SQUARE))
+YOLOV7 = replace(SQUARE, name="yolov7", nms="compat", back="stored", batch=BATCH)
+PROTOCOLS = Table("protocol", (DETECT, SQUARE, YOLOV7))
 
 
 def detect(
@@ -118,24 +133,30 @@ def predict(
     image: NDArray[np.uint8],
     protocol: Protocol,
     *,
+    net: Size | None = None,
     threads: int = 1,
     arithmetic: str = "fast",
 ) -> Detections:
-    """Detections in (H, W, 3) uint8 RGB by a protocol; `arithmetic` is walk's."""
+    """Detections in (H, W, 3) uint8 RGB by a protocol; `arithmetic` is walk's.
+
+    net    the input size of the batch (batch_shapes.py), for protocols with batches
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise BadInput("image", f"{image.dtype} {image.shape} is not uint8 (H, W, 3)")
-    side = -(-protocol.size // model.stride) * model.stride
-    place = fit(
-        (image.shape[0], image.shape[1]),
-        (side, side),
-        rectangle=protocol.rectangle,
-        stride=model.stride,
-    )
+    place = place_of((image.shape[0], image.shape[1]), protocol, model.stride, net)
     x = to_input(letterbox(image, place))
     predictions = forward(model, x, threads=threads, arithmetic=arithmetic)
     found = candidates(predictions[0], conf=protocol.conf, multi_label=protocol.multi_label)
     best = nms(found, iou=protocol.iou, mode=protocol.nms, most=protocol.most)
     return Detections(to_image(best.boxes, place, protocol.back), best.scores, best.classes)
+
+
+def place_of(image: Size, protocol: Protocol, stride: int, net: Size | None = None) -> Letterbox:
+    """Where an image of that size lies in the network's input."""
+    if protocol.batch:
+        return place_in(image, protocol.size, stride, net)
+    side = -(-protocol.size // stride) * stride
+    return fit(image, (side, side), rectangle=protocol.rectangle, stride=stride)
 
 
 def forward(

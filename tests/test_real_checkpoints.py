@@ -13,7 +13,7 @@ import pytest
 
 from refquant.formats.torch_checkpoint import read
 from refquant.formats.torch_globals import load, resolve
-from refquant.formats.torch_modules import chain_of
+from refquant.formats.torch_layers import chain_of
 from refquant.formats.torch_zip import open_archive, read_member
 from refquant.formats.unpickle import unpickle
 from refquant.graph.architecture import build

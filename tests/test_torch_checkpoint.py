@@ -10,7 +10,7 @@ from make_checkpoint import HEADS, network, stripped, write
 from torch_objects import Objects, save
 from zoo import CLASSES, at, write_zoo, zoo
 
-from refquant.formats import torch_leaves, torch_modules
+from refquant.formats import torch_head, torch_leaves, torch_modules
 from refquant.formats.torch_checkpoint import LICENCE, read
 from refquant.graph.architecture import ARCHITECTURES, build, layers_of
 from refquant.graph.fold import fold
@@ -114,7 +114,7 @@ def test_the_zoo_has_every_kind_of_module():
     for layer in zoo():
         visit(layer.module)
     assert seen - {"ModuleList"} == set(KINDS)
-    known = set(torch_leaves.LEAVES) | set(torch_modules.PARTS) | set(torch_modules.HEADS)
+    known = set(torch_leaves.LEAVES) | set(torch_modules.PARTS) | set(torch_head.HEADS)
     assert seen <= known
 
 

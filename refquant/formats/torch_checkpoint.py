@@ -6,7 +6,8 @@ In five steps, each of which trusts only what the one before it has checked:
 
     torch_zip.py        the file -> the archive's members
     unpickle.py         data.pkl -> inert objects, by the names that torch_globals.py allows
-    torch_modules.py    objects -> layers; torch_leaves.py knows the classes of PyTorch
+    torch_layers.py     objects -> layers, by way of torch_head.py, torch_modules.py (classes of
+                        the training code) and torch_leaves.py (classes of PyTorch)
     torch_tensors.py    storages -> arrays
     graph/lower.py      layers -> nodes; maps.py checks that they fit; fold.py folds them
 
@@ -25,7 +26,8 @@ from refquant.arrays.errors import BadInput
 from refquant.formats.maps import check_maps
 from refquant.formats.pickle_machine import Instance
 from refquant.formats.torch_globals import Tensor, load, resolve
-from refquant.formats.torch_modules import has_norms, head_of, layers_of
+from refquant.formats.torch_head import has_norms
+from refquant.formats.torch_layers import head_of, layers_of
 from refquant.formats.torch_tensors import Arrays
 from refquant.formats.torch_zip import Archive, open_archive, read_member, sha256_of
 from refquant.formats.unpickle import MAX_BYTES, unpickle
@@ -46,7 +48,13 @@ def read(path: str | os.PathLike[str], *, fold: bool = True, dtype: type = np.fl
     Raises BadInput, in one line, for every file that is not such a checkpoint; what is in doubt is
     refused by the name of the layer, tensor or pickled name.
     """
-    path = Path(path)
+    model = unfolded(Path(path))
+    model = folded(model) if fold else model
+    return model.with_nodes(tuple(cast(node, dtype) for node in model.nodes))
+
+
+def unfolded(path: Path) -> Model:
+    """The model as it is in the file, arrays in the precision of the file."""
     with open_archive(path) as archive:
         try:
             root, chosen = select(contents(archive))
@@ -57,8 +65,7 @@ def read(path: str | os.PathLike[str], *, fold: bool = True, dtype: type = np.fl
         origin = {"name": path.name, "sha256": sha256_of(archive), "selected": chosen}
     model = Model(nodes, names, False, count(nodes), {**origin, **form(root)}, LICENCE)
     check_maps(model, path)
-    model = folded(model) if fold else model
-    return model.with_nodes(tuple(cast(node, dtype) for node in model.nodes))
+    return model
 
 
 def contents(archive: Archive) -> Any:

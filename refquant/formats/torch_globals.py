@@ -46,6 +46,7 @@ STORAGE_TYPES = (
     *("HalfStorage", "FloatStorage", "DoubleStorage", "BFloat16Storage", "BoolStorage"),
     *("LongStorage", "IntStorage", "ShortStorage", "CharStorage", "ByteStorage"),
 )
+PATHS = ("PosixPath", "WindowsPath", "_local.PosixPath", "_local.WindowsPath")  # Python 3.13's too
 MAX_KEY = 64  # characters of a storage's key: at most 20 decimal digits in checkpoints
 CLASSES = ("models.", "torch.nn.modules.")
 
@@ -116,7 +117,7 @@ ALLOWED = {
         _ignored("numpy._core.multiarray._reconstruct", 3),
         _ignored("numpy.core.multiarray.scalar", 2),
         _ignored("numpy._core.multiarray.scalar", 2),
-        *(_ignored(f"pathlib.{name}", *range(32)) for name in ("PosixPath", "WindowsPath")),
+        *(_ignored(f"pathlib.{name}", *range(32)) for name in PATHS),
     )
 }
 

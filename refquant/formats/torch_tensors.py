@@ -93,9 +93,7 @@ class Arrays:
             pairs = [f"{key} ({name})" for key, name in missing.items()]
             more = f" and {len(pairs) - MOST_NAMES} more" if len(pairs) > MOST_NAMES else ""
             listed = ", ".join(pairs[:MOST_NAMES]) + more
-            raise BadInput(
-                "missing storages", listed, "the file is incomplete, get it again"
-            )
+            raise BadInput("missing storages", listed, "the file is incomplete, get it again")
 
 
 def byte_order(archive: Archive) -> Literal["<", ">"]:

@@ -108,7 +108,7 @@ def conv2d(name: str, instance: Instance, arrays: Arrays) -> Module:
     if weight.ndim != 4 or weight.shape[2:] != (kernel, kernel) or not weight.size:
         problem = f"shape {weight.shape} is not (F, C, {kernel}, {kernel})"
         raise BadInput(f"{name}.weight", problem, "the file is damaged")
-    if attributes["padding"] >= kernel > 1 or (kernel == 1 and attributes["padding"]):
+    if attributes["padding"] >= kernel:
         raise BadInput(
             name, f"padding {attributes['padding']} for a kernel of {kernel}", SUPPORTED
         )

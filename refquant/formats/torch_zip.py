@@ -141,9 +141,8 @@ def below_top_folder(path: Path, members: Mapping[str, Member]) -> dict[str, Mem
     top = pickles[0].removesuffix("data.pkl")
     inside = {name.removeprefix(top): m for name, m in members.items() if name.startswith(top)}
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
-        raise BadInput(
-            path, "it is a TorchScript program, not a checkpoint", "give the .pt before"
-        )
+        remedy = "give the checkpoint that it was made from"
+        raise BadInput(path, "it is a TorchScript program, not a checkpoint", remedy)
     return inside
 
 

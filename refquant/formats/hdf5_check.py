@@ -32,8 +32,8 @@ MOST_ARRAYS = 16
 MOST_JSON = 1 << 20
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Printable ASCII without the slash, which separates names in HDF5; "." alone is the group itself.
-NODE_NAME = re.compile(rb"(?!\.$)[!-.0-~]{1,200}$")
-ARRAY_NAME = re.compile(rb"[a-z][a-z0-9_]{0,39}$")
+NODE_NAME = re.compile(rb"(?!\.\Z)[!-.0-~]{1,200}")
+ARRAY_NAME = re.compile(rb"[a-z][a-z0-9_]{0,39}")
 DTYPES = {
     np.dtype(name): kind
     for name, kind in {
@@ -79,9 +79,10 @@ class Reader:
             raise BadInput(where, f"has more than {most} entries")
         links = [Link(name, f"{where}/{name[:60].decode('ascii', 'replace')}") for name in found]
         for link in links:
-            if not names.match(link.name):
+            if not names.fullmatch(link.name):
                 raise BadInput(link.where, f"{link.name[:60]!r} is no name of a {kind}")
-            self.check_link(parent, link, kind)
+            with as_bad_input(link.where):
+                self.check_link(parent, link, kind)
         return links
 
     def check_link(self, parent: h5g.GroupID, link: Link, kind: str) -> None:
@@ -113,7 +114,11 @@ class Reader:
     def arrays(self, group: h5g.GroupID, where: str) -> dict[str, NDArray[Any]]:
         """Every dataset of a group, by name."""
         links = self.links(group, where, "dataset", ARRAY_NAME, MOST_ARRAYS)
-        return {link.name.decode("ascii"): self.array(group, link) for link in links}
+        arrays = {}
+        for link in links:
+            with as_bad_input(link.where):
+                arrays[link.name.decode("ascii")] = self.array(group, link)
+        return arrays
 
     def array(self, group: h5g.GroupID, link: Link) -> NDArray[Any]:
         """A dataset, checked and read."""
@@ -144,21 +149,22 @@ def read_groups(path: Path) -> tuple[bytes, dict[str, Group]]:
         reader = Reader(path, root)
         text = reader.json_of(root, "model", f"{path}: root")
         for link in reader.links(root, f"{path}: ", "group", NODE_NAME, MOST_NODES):
-            group = h5g.open(root, link.name)
-            json = reader.json_of(group, "node", link.where)
-            groups[link.name.decode("ascii")] = Group(json, reader.arrays(group, link.where))
+            with as_bad_input(link.where):
+                group = h5g.open(root, link.name)
+                json = reader.json_of(group, "node", link.where)
+                groups[link.name.decode("ascii")] = Group(json, reader.arrays(group, link.where))
     return text, groups
 
 
 @contextlib.contextmanager
-def as_bad_input(path: Path) -> Iterator[None]:
+def as_bad_input(where: object) -> Iterator[None]:
     """Errors of the HDF5 library are those of the file."""
     try:
         yield
     except BadInput:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
-        raise BadInput(path, f"is cut off or damaged ({error})", "fetch it again") from error
+        raise BadInput(where, f"is cut off or damaged ({error!s:.150})") from error
 
 
 def check_start(path: Path) -> None:

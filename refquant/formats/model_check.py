@@ -39,7 +39,9 @@ def _whole(low: int, high: int) -> Rule:
 
 def _are_strides(value: Any) -> bool:
     powers = {2**i for i in range(11)}
-    return type(value) is tuple and 1 <= len(value) <= 8 and all(s in powers for s in value)
+    if type(value) is not tuple or not 1 <= len(value) <= 8:
+        return False
+    return all(type(stride) is int and stride in powers for stride in value)
 
 
 ATTRIBUTES: Mapping[str, Rule] = {

@@ -24,9 +24,11 @@ from refquant.formats.model_check import ARRAYS
 from refquant.formats.strict_json import all_typed, decode, encode, record
 from refquant.graph.graph import Node
 from refquant.quant.granularity import find_granularity
+from refquant.quant.scheme import check_bits
 from refquant.quant.schemes import find_scheme
 from refquant.quant.tensor import QuantizedTensor
 
+LONGEST_SCHEME = 60  # characters, options included
 NODE = {"attributes": dict, "index": int, "inputs": list, "op": str}
 QUANTIZED = {
     "axes": str,
@@ -55,7 +57,8 @@ def group_of(node: Node, index: int) -> Group:
             arrays |= {"codes": pack(value.codes, value.code_bits), **value.params}
         else:
             arrays[name] = np.asarray(value)
-    return Group(encode(content), {name: stored(array) for name, array in arrays.items()})
+    # Sorted, so that a model makes the same file before and after it was loaded from one.
+    return Group(encode(content), {name: stored(arrays[name]) for name in sorted(arrays)})
 
 
 def stored(array: NDArray[Any]) -> NDArray[Any]:
@@ -124,7 +127,9 @@ def tensor_of(
         raise BadInput("shape", f"{list(shape)} is not F, C, R, S of at most {most} weights")
     if stream.dtype != np.uint8 or stream.ndim != 1:
         raise BadInput("codes", f"{stream.dtype} {stream.shape} should be one row of bytes")
-    width = find_scheme(content["scheme"]).code_bits(content["bits"])
+    if len(content["scheme"]) > LONGEST_SCHEME:
+        raise BadInput("scheme", f"{content['scheme']!r:.60}... is too long a name")
+    width = find_scheme(content["scheme"]).code_bits(check_bits(content["bits"]))
     G, N = find_granularity(content["granularity"]).rows_shape(shape)
     if stream.size != packed_bytes(G * N, width):
         raise BadInput("codes", f"{stream.size} bytes are not {G} x {N} codes of {width} bits")

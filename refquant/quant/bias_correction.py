@@ -72,13 +72,13 @@ def correct(
     scheme: Scheme, x: Rows, plain: Params, codes: Codes, bits: int
 ) -> dict[str, NDArray[Any]]:
     """Equations (1) to (4): the scheme's parameters changed, and the offset."""
-    x_hat = scheme.dequantize(codes, plain, bits)
+    x_hat = scheme.decode(codes, plain, bits)
     mean, deviation = mean_and_deviation(x)
     _, deviation_hat = mean_and_deviation(x_hat)
     defined = (deviation > 0) & (deviation_hat > 0)
     a = np.where(defined, deviation / np.where(defined, deviation_hat, 1.0), 1.0)  # (1)
     params = scaled(scheme, plain, a)
-    mean_c, _ = mean_and_deviation(scheme.dequantize(codes, params, bits))  # (3)
+    mean_c, _ = mean_and_deviation(scheme.decode(codes, params, bits))  # (3)
     return {**params, "offset": (mean - mean_c).astype(np.float32)}  # (4)
 
 

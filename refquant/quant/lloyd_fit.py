@@ -19,173 +19,109 @@ the rounding of (2).
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 HISTOGRAM = 1024
 ITERATIONS = 100
 
 
-def fit_rows(x: NDArray[np.float32], K: int, exact: bool) -> Float64:
-    """Levels (G, K) of sorted rows x (G, N)."""
-    levels = np.empty((len(x), K))
-    fit_each(x, exact, levels)
-    return levels
+def fit_rows_ref(x: NDArray[np.float32], K: int, exact: bool) -> Float64:
+    """Levels (G, K) of sorted rows x (G, N); exact: cuts may be at all places."""
+    return np.stack([fit_row(row, K, exact) for row in x])
 
 
-@njit(nogil=True, cache=True)
-def fit_each(x, exact, levels):  # type: ignore[no-untyped-def]
-    """Fill levels (G, K) from sorted rows x (G, N) float32."""
-    K = levels.shape[1]
-    for group in range(x.shape[0]):
-        row = x[group]
-        if distinct(row, K, levels[group]):
-            continue
-        S, Q = sums(row)
-        places = all_places(row) if exact else histogram(row)
-        cuts = best_cuts(S, Q, places, K)
-        if not exact:
-            cuts = lloyd(row, S, cuts)
-        means(row, S, cuts, levels[group])
+def fit_row(row: NDArray[np.float32], K: int, exact: bool) -> Float64:
+    """Levels (K,) of one sorted row."""
+    different = np.unique(row).astype(np.float64)
+    if different.size <= K:
+        return np.pad(different, (0, K - different.size), mode="edge")
+    S, Q = sums(row)
+    places = np.arange(row.size + 1) if exact else histogram(row)
+    cuts = best_cuts(S, Q, places, K)
+    if not exact:
+        cuts = lloyd(row, S, cuts)
+    return means(row, S, cuts)
 
 
-@njit(nogil=True, cache=True)
-def distinct(row, K, levels):  # type: ignore[no-untyped-def]
-    """Whether a sorted row has at most K different weights; they are then its levels."""
-    count = 0
-    for n in range(row.size):
-        if n == 0 or row[n] != row[n - 1]:
-            if count == K:
-                return False
-            levels[count] = row[n]
-            count += 1
-    levels[count:] = levels[count - 1]
-    return True
-
-
-@njit(nogil=True, cache=True)
-def sums(row):  # type: ignore[no-untyped-def]
+def sums(row: NDArray[np.float32]) -> tuple[Float64, Float64]:
     """Equation (1): S and Q, (N + 1,) each."""
-    N, middle = row.size, row.size // 2
-    S, Q = np.zeros(N + 1), np.zeros(N + 1)
-    for n in range(middle, N):
-        v = np.float64(row[n]) - np.float64(row[middle])
-        S[n + 1], Q[n + 1] = S[n] + v, Q[n] + v * v
-    for n in range(middle - 1, -1, -1):
-        v = np.float64(row[n]) - np.float64(row[middle])
-        S[n], Q[n] = S[n + 1] - v, Q[n + 1] - v * v
-    return S, Q
+    middle = row.size // 2
+    v = row.astype(np.float64) - np.float64(row[middle])
+
+    def outwards(terms: Float64) -> Float64:
+        before = -np.cumsum(terms[:middle][::-1])[::-1]
+        return np.concatenate((before, [0.0], np.cumsum(terms[middle:])))
+
+    return outwards(v), outwards(v * v)
 
 
-@njit(nogil=True, cache=True)
-def all_places(row):  # type: ignore[no-untyped-def]
-    """0 ... N."""
-    return np.arange(row.size + 1)
-
-
-@njit(nogil=True, cache=True)
-def histogram(row):  # type: ignore[no-untyped-def]
+def histogram(row: NDArray[np.float32]) -> Places:
     """Places of cuts: every N/HISTOGRAM weights, and every HISTOGRAM-th of the range."""
-    N = row.size
-    places = np.empty(2 * HISTOGRAM + 1, np.int64)
+    b = np.arange(HISTOGRAM)
     low, high = np.float64(row[0]), np.float64(row[-1])
-    for b in range(HISTOGRAM):
-        places[b] = b * N // HISTOGRAM
-        places[HISTOGRAM + b] = first_above(row, low + (high - low) * (b / HISTOGRAM))
-    places[-1] = N
-    return np.unique(places)
+    widths = np.searchsorted(row.astype(np.float64), low + (high - low) * (b / HISTOGRAM), "right")
+    return np.unique(np.concatenate((b * row.size // HISTOGRAM, widths, [row.size])))
 
 
-@njit(nogil=True, cache=True)
-def first_above(row, value):  # type: ignore[no-untyped-def]
-    """How many weights of a sorted row are at most `value`."""
-    low, high = 0, row.size
-    while low < high:
-        middle = (low + high) // 2
-        if np.float64(row[middle]) <= value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(nogil=True, cache=True, inline="always")
-def cost(S, Q, i, j):  # type: ignore[no-untyped-def]
-    """Equation (2)."""
-    total = S[j] - S[i]
-    return max(Q[j] - Q[i] - total * total / (j - i), 0.0)
-
-
-@njit(nogil=True, cache=True)
-def best_cuts(S, Q, places, K):  # type: ignore[no-untyped-def]
+def best_cuts(S: Float64, Q: Float64, places: Places, K: int) -> Places:
     """Equations (3) and (4): the K + 1 cuts of the best K segments."""
     J = places.size - 1
-    D, best = np.full(J + 1, np.inf), np.full(J + 1, np.inf)
-    came_from = np.zeros((K + 1, J + 1), np.int32)
-    for j in range(1, J + 1):
-        D[j] = cost(S, Q, 0, places[j])
+    end = places[1:]
+    t = S[end] - S[0]
+    D = np.concatenate(([np.inf], Q[end] - Q[0] - t * t / end))  # (2) for one level
+    came_from = np.zeros((K + 1, J + 1), np.int64)
     for k in range(2, K + 1):
-        best[:] = np.inf
-        halves(S, Q, places, D, best, came_from[k], k)
-        D[:] = best
-    cuts = np.empty(K + 1, np.int64)
-    j = J
+        best = np.full(J + 1, np.inf)
+        halves(S, Q, places, D, best, came_from[k], (k, J, k - 1, J - 1))
+        D = best
+    cuts = [J]
     for k in range(K, 0, -1):
-        cuts[k] = places[j]
-        j = came_from[k, j]
-    cuts[0] = 0
-    return cuts
+        cuts.append(came_from[k, cuts[-1]])
+    return places[cuts[::-1]]
 
 
-@njit(nogil=True, cache=True)
-def halves(S, Q, places, D, best, came_from, k):  # type: ignore[no-untyped-def]
-    """Equation (4): fill best and came_from for k segments, from D for k - 1."""
-    J = places.size - 1
-    stack = np.empty(
-        (128, 4), np.int64
-    )  # ranges still to solve: first and last j, lowest, highest i
-    stack[0] = (k, J, k - 1, J - 1)
-    size = 1
-    while size:
-        size -= 1
-        first, last, lowest, highest = stack[size]
-        j = (first + last) // 2
-        for i in range(lowest, min(j - 1, highest) + 1):
-            total = D[i] + cost(S, Q, places[i], places[j])
-            if total < best[j]:
-                best[j], came_from[j] = total, i
-        cut = np.int64(came_from[j])
-        if first < j:
-            stack[size] = (first, j - 1, lowest, cut)
-            size += 1
-        if j < last:
-            stack[size] = (j + 1, last, cut, highest)
-            size += 1
+def halves(
+    S: Float64,
+    Q: Float64,
+    places: Places,
+    D: Float64,
+    best: Float64,
+    came_from: Places,
+    range_of: tuple[int, int, int, int],
+) -> None:
+    """Equation (4): fill best and came_from for j = first ... last with i = lowest ... highest."""
+    first, last, lowest, highest = range_of
+    if first > last:
+        return
+    j = (first + last) // 2
+    i = np.arange(lowest, min(j - 1, highest) + 1)
+    start, end = places[i], places[j]
+    t = S[end] - S[start]
+    total = D[i] + (Q[end] - Q[start] - t * t / (end - start))  # (2), (3)
+    cut = lowest + int(np.argmin(total))
+    best[j], came_from[j] = total[cut - lowest], cut
+    halves(S, Q, places, D, best, came_from, (first, j - 1, lowest, cut))
+    halves(S, Q, places, D, best, came_from, (j + 1, last, cut, highest))
 
 
-@njit(nogil=True, cache=True)
-def lloyd(row, S, cuts):  # type: ignore[no-untyped-def]
-    """Cuts at midpoints of the levels of the cuts, until they stay."""
-    levels = np.empty(cuts.size - 1)
+def lloyd(row: NDArray[np.float32], S: Float64, cuts: Places) -> Places:
+    """Cuts at midpoints of the levels of the cuts, until they stay; no segment is emptied."""
+    exact, K = row.astype(np.float64), cuts.size - 1
+    cuts = cuts.copy()
     for _ in range(ITERATIONS):
-        means(row, S, cuts, levels)
-        moved = False
-        for k in range(1, levels.size):
-            place = first_above(row, (levels[k - 1] + levels[k]) / 2)
-            place = min(max(place, cuts[k - 1] + 1), row.size - levels.size + k)
-            moved = moved or place != cuts[k]
-            cuts[k] = place
-        if not moved:
+        levels, before = means(row, S, cuts), cuts.copy()
+        for k in range(1, K):
+            place = np.searchsorted(exact, (levels[k - 1] + levels[k]) / 2, "right")
+            cuts[k] = min(max(place, cuts[k - 1] + 1), row.size - K + k)
+        if (cuts == before).all():
             break
     return cuts
 
 
-@njit(nogil=True, cache=True)
-def means(row, S, cuts, levels):  # type: ignore[no-untyped-def]
+def means(row: NDArray[np.float32], S: Float64, cuts: Places) -> Float64:
     """Equation (5) for every segment."""
-    middle = np.float64(row[row.size // 2])
-    for k in range(levels.size):
-        i, j = cuts[k], cuts[k + 1]
-        levels[k] = middle + (S[j] - S[i]) / (j - i)
+    i, j = cuts[:-1], cuts[1:]
+    return np.float64(row[row.size // 2]) + (S[j] - S[i]) / (j - i)

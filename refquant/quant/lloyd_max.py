@@ -37,7 +37,7 @@ def is_optimal(N: int, bits: int) -> bool:
 
 def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
     """Equation (1): levels (G, K)."""
-    from refquant.quant.lloyd_fit import fit_rows
+    from refquant.quant.lloyd_loops import fit_rows
 
     exact = is_optimal(x.shape[1], bits)
     levels = fit_rows(np.sort(x, axis=1), 2**bits, exact)  # (1)
@@ -56,7 +56,7 @@ def midpoints(levels: NDArray[Any]) -> NDArray[np.float64]:
 
 def quantize(x: Rows, params: Params, bits: int) -> Codes:
     """Equation (2) by bisection: codes (G, N) uint8."""
-    from refquant.quant.lloyd_loops import count_below
+    from refquant.quant.nearest_loops import count_below
 
     return count_below(x, midpoints(params["levels"]))
 

@@ -11,8 +11,10 @@ is. Biases, anchors and everything else that is not a convolution's weight stay 
 
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,10 +115,15 @@ def rule_for(name: str, recipe: Recipe) -> Rule | None:
     return next((rule for rule in recipe if fnmatchcase(name, rule.pattern)), None)
 
 
-def quantize_model(model: Model, recipe: Recipe) -> Model:
-    """The model with the weights of its convolutions quantized as the recipe says."""
+def quantize_model(model: Model, recipe: Recipe, *, threads: int = 1) -> Model:
+    """The model with the weights of its convolutions quantized as the recipe says.
+
+    The result does not depend on `threads`.
+    """
     check_patterns(recipe, [node.name for node in model.nodes if node.op == "conv"])
-    return model.with_nodes(tuple(quantize_node(node, recipe) for node in model.nodes))
+    with ThreadPoolExecutor(threads) as pool:
+        nodes = pool.map(quantize_node, model.nodes, repeat(recipe))
+    return model.with_nodes(tuple(nodes))
 
 
 def quantize_node(node: Node, recipe: Recipe) -> Node:

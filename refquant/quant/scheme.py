@@ -12,6 +12,7 @@ bits    2 ... 8             the width that the user asks for; code_bits(bits) is
                                                 with x = None it holds for weights between the
                                                 lowest and the highest level of their row
 
+quantize and dequantize treat every weight on its own, so they may be given a part of the columns.
 A scheme is a file with these functions, a `Scheme` record, and one line in schemes.py. `options`
 are other ways to choose the same parameters, named "affine:minmax" where the scheme is "affine".
 
@@ -22,7 +23,7 @@ same side of every half-integer as the exact one (the distance of a quotient of 
 a half-integer it does not equal is above 2**-27), so rint gives the code of exact arithmetic.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,10 @@ ChooseParams = Callable[..., dict[str, NDArray[Any]]]
 
 BITS = range(2, 9)
 FLOATS = ("float32", "float16")
+# Weights at work at a time: their float64 temporaries fit a second-level cache.
+TILE = 1 << 16
+# Weights whose rows are fitted at a time: a search for roots should not run for a few rows alone.
+FIT_TILE = 1 << 18
 # A level lies at most one step beyond the range of its weights, so it stays finite in float32.
 LARGEST = 2.0**126
 
@@ -78,15 +83,48 @@ class Scheme(NamedTuple):
     def encode(
         self, x: Rows, bits: int, dtype: DTypeLike = np.float32
     ) -> tuple[dict[str, NDArray[Any]], Codes]:
-        """Params and codes of x (G, N)."""
+        """Params and codes of x (G, N), in tiles: memory stays near that of the result."""
         if self.joint is not None:
             return self.joint(x, bits, dtype)
-        params = self.choose_params(x, bits, dtype)
-        return params, self.quantize(x, params, bits)
+        params = self.fit(x, bits, dtype)
+        codes: Codes = np.empty(x.shape, self.code_dtype(bits))
+        for rows, columns in tiles(x.shape):
+            codes[rows, columns] = self.quantize(x[rows, columns], part(params, rows), bits)
+        return params, codes
+
+    def fit(self, x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
+        """choose_params, some rows at a time: every row is on its own."""
+        at_once = max(1, FIT_TILE // x.shape[1])
+        pieces = [
+            self.choose_params(x[first : first + at_once], bits, dtype)
+            for first in range(0, len(x), at_once)
+        ]
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+    def decode(self, codes: Codes, params: Params, bits: int) -> Rows:
+        """dequantize in tiles."""
+        x_hat = np.empty(codes.shape, np.float32)
+        for rows, columns in tiles(codes.shape):
+            x_hat[rows, columns] = self.dequantize(codes[rows, columns], part(params, rows), bits)
+        return x_hat
 
     def code_dtype(self, bits: int) -> type:
         """uint8, or uint16 for codes of 9 bits."""
         return np.uint8 if self.code_bits(bits) <= 8 else np.uint16
+
+
+def tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of pieces of a (G, N) array of at most TILE elements."""
+    G, N = shape
+    rows, columns = max(1, TILE // N), min(N, TILE)
+    for row in range(0, G, rows):
+        for column in range(0, N, columns):
+            yield slice(row, row + rows), slice(column, column + columns)
+
+
+def part(params: Params, rows: slice) -> dict[str, NDArray[Any]]:
+    """The parameters of some rows."""
+    return {name: array[rows] for name, array in params.items()}
 
 
 def check_bits(bits: int) -> int:

@@ -10,19 +10,28 @@ Cases   A row of one weight, and a constant row, have deviation 0 exactly (the r
         would leave a trace).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.quant.scheme import TILE
+
 Float64 = NDArray[np.float64]
 
-PIECE = 1 << 16  # columns summed at a time: the running sums of a piece, not of a row, are kept
+
+def pieces(x: NDArray) -> Iterator[tuple[int, int]]:
+    """Columns summed at a time: first and last + 1, so that the running sums kept are few."""
+    columns = max(1, TILE // len(x))
+    for first in range(0, x.shape[1], columns):
+        yield first, first + columns
 
 
 def total(x: NDArray) -> Float64:
     """Equation (1): (G, 1)."""
     carry = np.zeros((len(x), 1))
-    for first in range(0, x.shape[1], PIECE):
-        piece = x[:, first : first + PIECE].astype(np.float64)
+    for first, last in pieces(x):
+        piece = x[:, first:last].astype(np.float64)
         piece[:, :1] += carry
         carry = np.cumsum(piece, axis=1)[:, -1:]
     return carry
@@ -31,8 +40,8 @@ def total(x: NDArray) -> Float64:
 def total_of_squares(x: NDArray, centre: Float64 | float = 0.0) -> Float64:
     """The sum of (x - centre)**2 in the order of (1), (G, 1); centre (G, 1)."""
     carry = np.zeros((len(x), 1))
-    for first in range(0, x.shape[1], PIECE):
-        piece = x[:, first : first + PIECE].astype(np.float64) - centre
+    for first, last in pieces(x):
+        piece = x[:, first:last].astype(np.float64) - centre
         piece *= piece
         piece[:, :1] += carry
         carry = np.cumsum(piece, axis=1)[:, -1:]

@@ -87,7 +87,7 @@ class QuantizedTensor:
 
     def rows(self) -> NDArray[np.float32]:
         """Decoded rows, (G, N) float32."""
-        rows = self.rules.dequantize(self.codes, self.params, self.bits)
+        rows = self.rules.decode(self.codes, self.params, self.bits)
         if not np.isfinite(rows).all():
             raise BadInput("params", "decode to numbers that float32 cannot hold")
         return rows

@@ -15,13 +15,16 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from refquant.detect.letterbox import fit, to_image
 from refquant.graph.architecture import STRIDES
 from refquant.ops.head import decode_fast
 from refquant.ops.nms import candidates, nms
 
+from .scenes import SIDE
 from .torch_net import Network
 
 CONF, IOU, BATCH = 0.001, 0.65, 20
+PLACE = fit((SIDE, SIDE), (SIDE, SIDE))
 
 
 def predictions(net: Network, anchors: Any, images: np.ndarray) -> np.ndarray:
@@ -56,6 +59,7 @@ def average_precision(net: Network, anchors: Any, folder: Path) -> list[float]:
 def entries(image: int, rows: np.ndarray) -> list[dict[str, Any]]:
     """The detections of one image as COCO has them."""
     found = nms(candidates(rows, conf=CONF, multi_label=True), iou=IOU)
+    boxes = to_image(found.boxes, PLACE)  # cut at the border, as every detection is
     return [
         {
             "image_id": image,
@@ -63,5 +67,5 @@ def entries(image: int, rows: np.ndarray) -> list[dict[str, Any]]:
             "bbox": [float(v) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
             "score": float(score),
         }
-        for box, score, label in zip(*found)
+        for box, score, label in zip(boxes, found.scores, found.classes)
     ]

@@ -13,26 +13,23 @@ off ends in the same weights as one that was not.
     optimizer       AdamW (arXiv 1711.05101), betas (0.9, 0.99), decay 0.02 on kernels
     running mean    ema = d * ema + (1 - d) * net,  d = 0.999 * (1 - exp(-step / 500)); it is what
                     is exported. Batch norm statistics are averaged with the rest.
-    augmentation    the eight turns and flips of the square, the six orders of the colour channels,
-                    gain and offset: no class changes under them
+    batches         demo_batches.py
 """
 
 import argparse
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from refquant.graph.architecture import ARCHITECTURES, STRIDES, Architecture
 
 from .demo_ap import average_precision
-from .demo_loss import BOX_WEIGHT, Truth, losses
-from .scenes import NAMES, SIDE
+from .demo_batches import Data, box_sizes_to_anchors
+from .demo_loss import BOX_WEIGHT, losses
+from .scenes import NAMES
 from .torch_net import Network, network
 
 WIDTH = 0.125
@@ -42,76 +39,6 @@ DECAY = 0.02
 SAVE_EVERY = 250  # steps
 LOG_EVERY = 50
 MEASURE_EVERY = 1500
-
-
-class Data:
-    """The training set as scene_files.py wrote it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.images = np.load(folder / "images.npy", mmap_mode="r")
-        stored = np.load(folder / "boxes.npz")
-        self.boxes, self.classes, owner = stored["boxes"], stored["classes"], stored["image"]
-        self.first = np.searchsorted(owner, np.arange(len(self.images) + 1))
-
-    def batch(self, seed: int, step: int) -> tuple[Tensor, Truth]:
-        """The images (BATCH, 3, SIDE, SIDE) float32 of a step and what is in them."""
-        start = step * BATCH
-        epoch, count = start // len(self.images), len(self.images)
-        numbers = np.concatenate(
-            [np.random.default_rng((seed, 0, e)).permutation(count) for e in (epoch, epoch + 1)]
-        )[start - epoch * count :][:BATCH]
-        rng = np.random.default_rng((seed, 1, step))
-        images, boxes, classes, owner = [], [], [], []
-        for k, number in enumerate(numbers):
-            rows = slice(self.first[number], self.first[number + 1])
-            image, box = turned(rng, self.images[number], self.boxes[rows])
-            images.append(recoloured(rng, image))
-            boxes.append(
-                np.concatenate(((box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]), 1)
-            )
-            classes.append(self.classes[rows])
-            owner.append(np.full(len(box), k))
-        x = torch.from_numpy(np.stack(images)).to(memory_format=torch.channels_last)
-        found = (torch.from_numpy(np.concatenate(part)) for part in (boxes, classes, owner))
-        return x, Truth(*found)
-
-
-def turned(
-    rng: np.random.Generator, image: NDArray[np.uint8], box: NDArray[np.float32]
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """One of the eight symmetries of the square: transpose, mirror, flip."""
-    transpose, mirror, flip = rng.integers(0, 2, 3)
-    x1, y1, x2, y2 = box.T
-    if transpose:
-        image = image.transpose(1, 0, 2)
-        x1, y1, x2, y2 = y1, x1, y2, x2
-    if mirror:
-        image = image[:, ::-1]
-        x1, x2 = SIDE - x2, SIDE - x1
-    if flip:
-        image = image[::-1]
-        y1, y2 = SIDE - y2, SIDE - y1
-    return image, np.stack((x1, y1, x2, y2), 1)
-
-
-def recoloured(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Channels in another order, gain and offset; (3, SIDE, SIDE) float32 in [0, 1]."""
-    planes = image.transpose(2, 0, 1)[rng.permutation(3)].astype(np.float32) / np.float32(255)
-    gain, offset = rng.uniform(0.8, 1.2), rng.uniform(-0.08, 0.08)
-    return np.clip(planes * np.float32(gain) + np.float32(offset), 0, 1)
-
-
-def box_sizes_to_anchors(sizes: NDArray[Any], count: int = 9) -> tuple[Any, ...]:
-    """k-means of (width, height) in log pixels, started at quantiles of the area; whole pixels."""
-    logs = np.log(sizes)
-    order = np.argsort(logs.sum(1), kind="stable")
-    centres = logs[order[((np.arange(count) + 0.5) * len(order) / count).astype(int)]]
-    for _ in range(50):
-        nearest = ((logs[:, None] - centres) ** 2).sum(2).argmin(1)
-        centres = np.stack([logs[nearest == k].mean(0) for k in range(count)])
-    centres = np.rint(np.exp(centres[np.argsort(centres.sum(1), kind="stable")])).astype(int)
-    rows = [(int(w), int(h)) for w, h in centres]
-    return tuple(tuple(rows[k : k + 3]) for k in range(0, count, 3))
 
 
 def demo_architecture(data: Data) -> Architecture:
@@ -158,9 +85,10 @@ def train(args: argparse.Namespace) -> None:
     steps = args.images // BATCH
     checkpoint = args.out / "checkpoint.pt"
     step = load(checkpoint, net, ema, optimizer) if checkpoint.exists() else 0
+    forget_after(args.out / "curve.jsonl", step)
     sums = torch.zeros(3)
     while step < steps:
-        x, truth = data.batch(args.seed, step)
+        x, truth = data.batch(args.seed, step, BATCH)
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, steps, args.rate)
         parts = losses(net(x), truth, anchors, STRIDES)
@@ -180,6 +108,13 @@ def train(args: argparse.Namespace) -> None:
         if step % MEASURE_EVERY == 0 or step == steps:
             ap = average_precision(ema, architecture.anchors, args.validation)
             note(args.out, step, {"AP": ap[0], "AP50": ap[1]})
+
+
+def forget_after(curve: Path, step: int) -> None:
+    """Drop the lines of steps that will be taken again."""
+    lines = curve.read_text(encoding="utf-8").splitlines() if curve.exists() else []
+    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    curve.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 def note(out: Path, step: int, values: dict[str, float]) -> None:
@@ -205,7 +140,7 @@ def save(
         "images": args.images,
         "rate": args.rate,
         "batch": BATCH,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": np.__version__,
     }
     whole = {

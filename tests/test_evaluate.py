@@ -17,8 +17,11 @@ from white_cells import NAMES, scene, white_cells
 from refquant.arrays.errors import BadInput
 from refquant.detect.coco_json import Category, Picture, Truth
 from refquant.detect.dataset import DataSet, find_dataset
-from refquant.detect.evaluate import NUMBERS, evaluate, results_of, score
-from refquant.detect.predict import Detections
+from refquant.detect.evaluate import evaluate
+from refquant.detect.predict import YOLOV7, Detections
+from refquant.detect.results_json import in_order, results_of
+from refquant.detect.score import NUMBERS, score
+from refquant.detect.tasks import jobs_of
 
 CATEGORIES = (Category(3, "cat"), Category(8, "dog"))
 
@@ -131,9 +134,9 @@ def test_the_first_true_box_counts_like_the_others():
 def test_the_twelve_numbers_are_those_of_pycocotools_itself(seed, tmp_path):
     dataset, results = random_case(seed)
     ours = [-1 if value is None else value for value in numbers(score(dataset, results))]
-    assert ours == directly(dataset, results, tmp_path)
+    assert ours == directly(dataset, in_order(results), tmp_path)
     assert 0 < ours[0] < 1
-    assert ours != directly(dataset, results[::2], tmp_path)
+    assert ours != directly(dataset, in_order(results[::2]), tmp_path)
 
 
 def test_the_mean_over_categories_is_ap():
@@ -141,11 +144,20 @@ def test_the_mean_over_categories_is_ap():
     assert np.mean(list(stats.per_class.values())) == pytest.approx(stats.AP)
 
 
-def test_the_order_of_images_changes_nothing():
-    dataset, results = random_case(10)
-    other = replace(dataset, images=dataset.images[::-1])
-    grouped = sorted(results, key=lambda r: -r["image_id"])
-    assert score(other, grouped) == score(dataset, results)
+@pytest.mark.parametrize("seed", range(10, 15))
+def test_the_order_of_images_and_of_equal_scores_changes_nothing(seed):
+    dataset, results = random_case(seed)
+    rng = np.random.default_rng(seed)
+    shuffled = [results[i] for i in rng.permutation(len(results))]
+    images = tuple(dataset.images[i] for i in rng.permutation(len(dataset.images)))
+    assert score(replace(dataset, images=images), shuffled) == score(dataset, results)
+
+
+def test_the_order_of_equal_scores_would_change_pycocotools_itself(tmp_path):
+    right, wrong = result(1, 3, [10, 10, 100, 100]), result(1, 3, [300, 300, 9, 9])
+    first = directly(ONE, [right, wrong], tmp_path)
+    assert first != directly(ONE, [wrong, right], tmp_path)
+    assert score(ONE, [right, wrong]) == score(ONE, [wrong, right])
 
 
 def test_results_are_rounded_and_numbered_as_coco_wants_them():
@@ -225,13 +237,62 @@ def test_progress_is_told_after_every_image(folder):
     evaluate(
         white_cells(), find_dataset(folder), progress=lambda *pair: calls.append(pair), **PROTOCOL
     )
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert calls == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-def test_an_image_of_another_size_than_annotated_is_refused(folder):
+def damage(folder):
+    """One image of another size than annotated, one that is none."""
     Image.fromarray(scene(96, 64)).save(folder / "val" / "5.png")
-    with pytest.raises(BadInput, match=r"5\.png: is 64x96, the annotations say 96x64"):
-        evaluate(white_cells(), find_dataset(folder), **PROTOCOL)
+    (folder / "val" / "9.png").write_bytes(b"no image")
+
+
+def test_images_that_cannot_be_read_are_reported_and_the_others_kept(folder):
+    damage(folder)
+    stats = evaluate(white_cells(), find_dataset(folder), conf=0.25, **PROTOCOL)
+    assert [failure["image"] for failure in stats.failed] == ["5.png", "9.png"]
+    assert "5.png: is 64x96, the annotations say 96x64" in stats.failed[0]["error"]
+    assert "is not an image" in stats.failed[1]["error"]
+    assert [r["image_id"] for r in stats.results] == [2]
+    assert stats.to_json()["failed"] == list(stats.failed)
+
+
+def test_true_boxes_of_an_unreadable_image_count_as_missed(folder):
+    damage(folder)
+    stats = evaluate(white_cells(), find_dataset(folder), conf=0.25, **PROTOCOL)
+    assert (stats.images, stats.AR100) == (3, pytest.approx(1 / 3))  # one of three boxes
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_the_public_test_geometry_gives_each_image_its_batchs_input(folder, batch):
+    wide = scene(64, 128, (0, 0))
+    Image.fromarray(wide).save(folder / "val" / "9.png")
+    path = folder / "annotations" / "instances_val.json"
+    content = json.loads(path.read_text())
+    for record in content["images"]:
+        if record["id"] == 9:
+            record["width"] = 128
+        elif record["id"] == 5:
+            del record["width"]  # then the file's header is asked
+    path.write_text(json.dumps(content))
+    dataset = find_dataset(folder)
+    jobs = jobs_of(dataset, replace(YOLOV7, size=128, batch=batch), 32)
+    # ratios 1/2, 2/3, 2/3: alone 64 + 16 -> 96 and 85.3 + 16 -> 128 rows
+    nets = {job.image.id: job.net for job in jobs}
+    expected = {1: (96, 128, 128), 2: (128, 128, 128), 3: (128, 128, 128)}[batch]
+    assert nets == {key: (h, 160) for key, h in zip((9, 2, 5), expected, strict=True)}
+
+
+def test_the_public_protocol_runs_from_end_to_end(folder):
+    stats = evaluate(white_cells(), find_dataset(folder), protocol="yolov7", size=96, conf=0.25)
+    assert stats.images == 3
+    assert stats == evaluate(
+        white_cells(), find_dataset(folder), protocol="yolov7", size=96, conf=0.25, batch=32
+    )
+
+
+def test_batches_belong_to_the_protocol_that_has_them(folder):
+    with pytest.raises(BadInput, match="batch=4"):
+        evaluate(white_cells(), find_dataset(folder), protocol="square", batch=4)
 
 
 def test_nothing_is_printed(folder, capsys):

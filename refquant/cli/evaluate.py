@@ -1,29 +1,35 @@
 """`refquant evaluate MODEL --data DATASET`: COCO average precision, the twelve numbers."""
 
 import argparse
-import json
+import contextlib
+import sys
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refquant.arrays.errors import BadInput
 from refquant.cli.common import (
     MODEL_HELP,
-    add_threads,
     add_verb,
     fraction,
     positive,
     print_json,
-    progress_bar,
     table,
+    usable_cores,
 )
 
 if TYPE_CHECKING:
     from refquant.detect.dataset import DataSet
+    from refquant.detect.score import CocoStats
 
 EXAMPLE = """
 refquant evaluate yolov7.h5 --data coco                  coco/annotations/instances_val2017.json
 refquant evaluate yolov7.h5 --images val2017 --annotations instances_val2017.json
-refquant evaluate yolov7.h5 --data coco --results detections.json --json
+refquant evaluate yolov7.h5 --data coco --protocol yolov7      as the public test code measures
+refquant evaluate yolov7.h5 --data coco --results float.json   can be interrupted and continued
+refquant evaluate four.h5 --data coco --results four.json --compare float.json
+refquant evaluate yolov7.h5 --data coco --workers 8 --json
+refquant evaluate yolov7.h5 --data coco --dask tcp://head:8786 --results shared/float.json
 """
 
 
@@ -34,35 +40,97 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--split", help="which split of --data, if there are several")
     parser.add_argument("--images", type=Path, help="instead of --data: a folder of images")
     parser.add_argument("--annotations", type=Path, help="and its COCO annotations")
-    parser.add_argument("--results", type=Path, help="write the detections as COCO results JSON")
+    add_protocol(parser)
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="write the detections as COCO results JSON; what is done stands in RESULTS.partial, "
+        "from where the same command goes on after an interruption",
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="RESULTS",
+        help="the difference in AP to these COCO results, with its 95%% interval",
+    )
+    add_workers(parser)
+    parser.set_defaults(run=run)
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """The options that decide about detections."""
     parser.add_argument(
         "--protocol",
-        choices=("square",),
+        choices=("square", "yolov7"),
         default="square",
-        help="square: letterbox to SIZE x SIZE, padding 114, multi-label (default)",
+        help="square: letterbox to SIZE x SIZE, padding 114 (default); yolov7: the public test "
+        "code's rectangular batches, padding of half a stride, area and bilinear resize, its NMS",
     )
     parser.add_argument("--size", type=positive, default=640, help="default: %(default)s")
     parser.add_argument("--conf", type=fraction, default=0.001, help="default: %(default)s")
     parser.add_argument("--iou", type=fraction, default=0.65, help="default: %(default)s")
     parser.add_argument(
-        "--nms", choices=("exact", "compat"), default="exact", help="default: %(default)s"
+        "--nms",
+        choices=("exact", "compat"),
+        help="default: exact for square, compat (as the public code) for yolov7",
     )
     parser.add_argument(
         "--max-detections", type=positive, default=300, help="per image, default: %(default)s"
     )
-    add_threads(parser)
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--batch", type=positive, help="images of a rectangle of protocol yolov7, default: 32"
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Who does the work; the result never depends on it."""
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes that share the images"
+    )
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="a Dask scheduler, tcp://host:port; its workers must see the images, and the folder "
+        "of RESULTS, under the same path",
+    )
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads per worker (default: the cores, shared among the workers; 1 with --dask); "
+        "the result never depends on it",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    from refquant.arrays.atomic import atomic_path
+    from refquant.detect.results_json import read_results, write_results
+
+    dataset = data_set(options)
+    other = None if options.compare is None else read_results(options.compare, dataset)
+    log = None
+    if options.results is not None:
+        log = options.results.with_name(options.results.name + ".partial")
+    try:
+        stats = measure(options, dataset, log)
+    except KeyboardInterrupt:
+        return interrupted(log)
+    if options.results is not None:
+        write_results(options.results, stats.results)
+    report = stats.to_json()
+    if other is not None:
+        report["comparison"] = comparison(options.compare, dataset, stats, other)
+    print_json(report) if options.json else show(report)
+    return finished(stats, log)
+
+
+def measure(options: argparse.Namespace, dataset: "DataSet", log: Path | None) -> "CocoStats":
+    """The evaluation that the options ask for."""
     from refquant.detect.evaluate import evaluate
     from refquant.formats import load_model
 
-    dataset = data_set(options)
     model = load_model(options.model)
-    with progress_bar(len(dataset.images), "evaluate") as advance:
-        stats = evaluate(
+    with executor_of(options) as executor, Progress() as progress:
+        return evaluate(
             model,
             dataset,
             protocol=options.protocol,
@@ -71,17 +139,95 @@ def run(options: argparse.Namespace) -> int:
             iou=options.iou,
             nms=options.nms,
             max_detections=options.max_detections,
-            threads=options.threads,
-            progress=lambda done, total: advance(),
+            batch=options.batch,
+            threads=threads_of(options),
+            executor=executor,
+            scratch=log.parent if log is not None and options.dask else None,
+            log=log,
+            progress=progress.show,
         )
-    if options.results is not None:
-        with atomic_path(options.results) as temporary:
-            temporary.write_text(json.dumps(stats.results), encoding="utf-8")
-    if options.json:
-        print_json(stats.to_json())
-    else:
-        show(stats.to_json())
-    return 0
+
+
+def finished(stats: "CocoStats", log: Path | None) -> int:
+    """The exit code; the log is kept as long as images are missing from it."""
+    if not stats.failed:
+        if log is not None:
+            log.unlink()
+        return 0
+    for failure in stats.failed:
+        print(f"refquant: {failure['error']}", file=sys.stderr)
+    advice = "" if log is None else f"; mend them, and the same command goes on from {log}"
+    print(
+        f"refquant: {len(stats.failed)} of {stats.images} images could not be read and count as "
+        f"images where nothing was found{advice}",
+        file=sys.stderr,
+    )
+    return 3
+
+
+def interrupted(log: Path | None) -> int:
+    """The exit code after Ctrl-C, and how to go on."""
+    advice = "nothing is kept; with --results FILE it could be continued"
+    if log is not None:
+        advice = f"what is done stands in {log}; the same command goes on from there"
+    print(f"refquant: interrupted; {advice}", file=sys.stderr)
+    return 130
+
+
+def threads_of(options: argparse.Namespace) -> int:
+    """Threads per worker."""
+    default = 1 if options.dask else max(1, usable_cores() // (options.workers or 1))
+    return options.threads or default
+
+
+def executor_of(options: argparse.Namespace) -> contextlib.AbstractContextManager[Executor | None]:
+    """Who does the work: worker processes, a cluster, or None for this process."""
+    if options.dask and options.workers:
+        raise BadInput("--workers", "the cluster has its own workers", "leave out one of the two")
+    if options.dask:
+        from refquant.detect.workers import dask_executor
+
+        return dask_executor(options.dask)
+    if options.workers:
+        from refquant.detect.workers import process_pool
+
+        return process_pool(options.workers)
+    return contextlib.nullcontext()
+
+
+class Progress:
+    """A bar on stderr where that is a terminal; images of an earlier run do not count as speed."""
+
+    def __enter__(self) -> "Progress":
+        self.bar: Any = None
+        return self
+
+    def show(self, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(
+                total=total,
+                initial=done,
+                desc="evaluate",
+                file=sys.stderr,
+                disable=None,
+                unit="image",
+            )
+        self.bar.update(done - self.bar.n)
+
+    def __exit__(self, *what: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def comparison(
+    path: Path, dataset: "DataSet", stats: "CocoStats", other: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The paired bootstrap of these results against others."""
+    from refquant.study.bootstrap import compare
+
+    return {"other": str(path)} | compare(dataset, stats.results, other).to_json()
 
 
 def data_set(options: argparse.Namespace) -> "DataSet":
@@ -95,12 +241,30 @@ def data_set(options: argparse.Namespace) -> "DataSet":
     raise BadInput("data set", "not named", "give --data, or --images together with --annotations")
 
 
-def show(stats: dict[str, Any]) -> None:
-    """The twelve numbers, then AP per class."""
-    per_class = stats.pop("per_class")
-    print(table(([name, text(value)] for name, value in stats.items()), ("measure", "value")))
+def show(report: dict[str, Any]) -> None:
+    """The twelve numbers, AP per class, and the comparison if there is one."""
+    from refquant.detect.score import NUMBERS
+
+    rows = [[name, text(report[name])] for name in (*NUMBERS, "images")]
+    rows += [["failed", str(len(report["failed"]))]] if report["failed"] else []
+    print(table(rows, ("measure", "value")))
     print()
-    print(table(([name, text(value)] for name, value in per_class.items()), ("class", "AP")))
+    per_class = report["per_class"].items()
+    print(table(([name, text(value)] for name, value in per_class), ("class", "AP")))
+    if "comparison" in report:
+        print()
+        print_comparison(report["comparison"])
+
+
+def print_comparison(found: dict[str, Any]) -> None:
+    """The difference in one paragraph."""
+    print(f"compared with {found['other']}: AP {found['AP']:.4f} against {found['AP_other']:.4f}")
+    print(
+        f"difference {found['difference']:+.4f}, 95% interval {found['low']:+.4f} ... "
+        f"{found['high']:+.4f} ({found['images']} images, {found['resamples']} resamples, "
+        f"seed {found['seed']}): {found['verdict']}"
+    )
+    print(f"an interval one point wide needs about {found['images_for_one_point']} images")
 
 
 def text(value: float | int | None) -> str:

@@ -22,6 +22,8 @@ import re
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,19 +36,33 @@ FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 MAX_PIXELS = 2**27  # 134 million, 403 MB as RGB; below Pillow's own 179 million
 PLAIN = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 exchange height and width
 _pillow = threading.Lock()
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The image as (H, W, 3) uint8 RGB; BadInput names what is wrong with the file."""
-    path = Path(path)
+    with opened(Path(path), max_pixels) as image:
+        return to_rgb(Path(path), ImageOps.exif_transpose(image))
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) in pixels of what read_image gives, from the header alone."""
+    with opened(Path(path), MAX_PIXELS) as image:
+        lying = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        return (image.width, image.height) if lying else (image.height, image.width)
+
+
+@contextmanager
+def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """An image file, opened and not yet decoded; whatever goes wrong inside becomes BadInput."""
     check_file(path)
     with _pillow, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(path, formats=known_formats()) as image:
                 check_pixels(path, image.width * image.height, max_pixels)
-                return to_rgb(path, ImageOps.exif_transpose(image))
+                yield image
         except BadInput:
             raise
         except Image.DecompressionBombError as error:

@@ -1,7 +1,7 @@
 """From an image to detections: letterbox, network, candidates, NMS, and back to the image.
 
     image (H, W, 3) uint8  --letterbox-->  x (1, 3, h, w) float32
-          --walk, last output-->  predictions (rows, 5 + classes) float32
+          --run-->  predictions (rows, 5 + classes) float32
           --candidates, NMS-->  boxes in pixels of x, scores, classes
           --to_image-->  Detections in pixels of the image
 
@@ -14,7 +14,6 @@ All keep at most 300 detections; the first two use NMS per class and the exact w
 """
 
 import os
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +34,7 @@ from refquant.detect.letterbox import (
     to_input,
 )
 from refquant.graph.graph import Model
-from refquant.graph.walk import walk
+from refquant.graph.walk import run
 from refquant.ops.nms import MODES, MOST_DETECTIONS, candidates, nms, within_unit
 
 LARGEST = 8192  # pixels: the network's input would take 805 MB
@@ -163,6 +162,4 @@ def forward(
     model: Model, x: NDArray[np.float32], *, threads: int = 1, arithmetic: str = "fast"
 ) -> NDArray[Any]:
     """The model's last output, predictions (N, rows, 5 + classes), for x (N, 3, H, W)."""
-    outputs = walk(model, x, arithmetic=arithmetic, threads=threads)
-    ((_, y),) = deque(outputs, maxlen=1)
-    return y
+    return run(model, x, arithmetic=arithmetic, threads=threads)

@@ -1,0 +1,104 @@
+"""Detections as COCO results: made, ordered, read from files of strangers, written.
+
+A result is {"image_id", "category_id", "bbox": [x, y, width, height], "score"}, pixels. From the
+corners of a detection, in float32 as the public code does it, then rounded in decimals:
+
+    width = x2 - x1,  height = y2 - y1                                           (1)
+    x = (x1 + x2) / 2 - width / 2,  y = (y1 + y2) / 2 - height / 2               (2)
+    bbox to 3 decimals, score to 5                                               (3)
+
+(3) makes equal scores, and pycocotools lets the order of the list decide among them. Therefore
+results always stand in one order: by image id, then by falling score, then by category id, then by
+bbox. Two results that this leaves equal are the same result twice.
+
+Source of (1) to (3): the public YOLOv7 test code.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refquant.arrays.atomic import atomic_path
+from refquant.arrays.errors import BadInput
+from refquant.detect.coco_json import Picture, Record, shown
+from refquant.detect.dataset import DataSet
+from refquant.detect.predict import Detections
+
+Result = dict[str, Any]
+TWO = np.float32(2.0)
+
+
+def results_of(image: Picture, found: Detections, ids: Sequence[int | None]) -> list[Result]:
+    """The detections as COCO results; `ids` has the category of every class, None to leave out."""
+    low, high = found.boxes[:, :2], found.boxes[:, 2:]
+    sides = high - low  # (1)
+    start = (low + high) / TWO - sides / TWO  # (2)
+    boxes = np.concatenate((start, sides), axis=1).tolist()
+    rows = zip(boxes, found.scores.tolist(), found.classes.tolist(), strict=True)
+    return [
+        {
+            "image_id": image.id,
+            "category_id": ids[label],
+            "bbox": [round(value, 3) for value in box],
+            "score": round(points, 5),  # (3)
+        }
+        for box, points, label in rows
+        if ids[label] is not None
+    ]
+
+
+def in_order(results: Iterable[Result]) -> list[Result]:
+    """The results in the one order that the file's docstring names."""
+    return sorted(results, key=place)
+
+
+def place(result: Result) -> tuple[int, float, int, list[float]]:
+    """What decides where a result stands."""
+    return result["image_id"], -result["score"], result["category_id"], result["bbox"]
+
+
+def write_results(path: str | os.PathLike[str], results: Sequence[Result]) -> None:
+    """Write a list of COCO results as JSON; the file appears whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(results), encoding="utf-8")
+
+
+def read_results(path: str | os.PathLike[str], dataset: DataSet) -> list[Result]:
+    """COCO results that belong to a data set, every value checked, in order."""
+    path = Path(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BadInput(path, f"cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(path, f"is not JSON ({error})") from error
+    if not isinstance(content, list):
+        raise BadInput(path, "is not a JSON list", "give COCO results")
+    images = {image.id for image in dataset.images}
+    categories = {category.id for category in dataset.categories}
+    results = []
+    for index, values in enumerate(content):
+        where = f"{path}: [{index}]"
+        if not isinstance(values, dict):
+            raise BadInput(where, f"{shown(values)} is not a JSON object")
+        results.append(checked(Record(where, values), images, categories))
+    return in_order(results)
+
+
+def checked(record: Record, images: set[int], categories: set[int]) -> Result:
+    """A record as a result, or BadInput with its place and value."""
+    image, category = record.whole("image_id"), record.whole("category_id")
+    if image not in images or category not in categories:
+        what = f"image {image}" if image not in images else f"category {category}"
+        raise BadInput(record.where, f"the data set has no {what}", "give results on this data")
+    box = record.values.get("bbox")
+    if not isinstance(box, list) or len(box) != 4:
+        raise BadInput(record.where, f"bbox={shown(box)} is not [x, y, width, height]")
+    start = [record.number("bbox", value) for value in box[:2]]
+    sides = [record.number("bbox", value, 0) for value in box[2:]]
+    score = record.number("score", record.values.get("score"))
+    return {"image_id": image, "category_id": category, "bbox": start + sides, "score": score}

@@ -18,6 +18,7 @@ it gives 3.926 and 3.884 for YOLOv7 at 4 bits per filter, where they report 3.93
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,14 @@ from refquant.quant.tensor import QuantizedTensor
 
 BRANCHES = ".rbr_reparam"
 OPERATIONAL = ("weight", "bias", "implicit", "mean", "variance", "anchors")
+
+
+class Stored(NamedTuple):
+    """How a quantized weight is stored, in names."""
+
+    scheme: str
+    granularity: str
+    bits: int
 
 
 class LayerBytes(NamedTuple):
@@ -109,32 +118,48 @@ def layer_bytes(node: Node) -> LayerBytes:
         weight.codes.shape[0],
         fp32=4 * size,
         fp16=2 * size,
-        nominal=math.ceil(nominal_of(weight, weight.shape)),
+        nominal=math.ceil(nominal_of(weight.shape, stored_as(weight))),
         packed=weight.nbytes,
         entropy=entropy_bytes(weight),
     )
 
 
-def nominal_of(weight: Array, shape: tuple[int, ...]) -> float:
-    """Nominal bytes of a weight of that shape, stored as `weight` is; half bytes are kept."""
-    size = math.prod(shape)
+def stored_as(weight: Array) -> Stored | None:
+    """How a weight is stored, None for a plain one."""
     if not isinstance(weight, QuantizedTensor):
-        return 2.0 * size
-    groups, _ = find_granularity(weight.granularity).rows_shape(shape)
-    return size * weight.bits / 8 + 4 * groups * find_scheme(weight.scheme).nominal_params(
-        weight.bits
-    )
+        return None
+    return Stored(weight.scheme, weight.granularity, weight.bits)
+
+
+def nominal_of(shape: tuple[int, ...], stored: Stored | None) -> float:
+    """Nominal bytes of a weight (F, C, R, S); half bytes are kept."""
+    if stored is None:
+        return 2.0 * math.prod(shape)
+    groups, _ = find_granularity(stored.granularity).rows_shape(shape)
+    nominal_params = find_scheme(stored.scheme).nominal_params(stored.bits)
+    return math.prod(shape) * stored.bits / 8 + 4 * groups * nominal_params
+
+
+def nominal_total(model: Model, stored: Mapping[str, Stored | None]) -> float:
+    """The whole model in the study's way, its convolutions stored as given by name."""
+    convs = [(node, node.arrays["weight"].shape) for node in model.nodes if node.op == "conv"]
+    weights = [
+        nominal_of(shape, stored[node.name]) for node, shape in (*convs, *folded_branches(model))
+    ]
+    return sum(weights) + 2 * other_numbers(model)
+
+
+def other_numbers(model: Model) -> int:
+    """Numbers of the unfolded network that are no weights of convolutions."""
+    return 4 * model.counts.norm_channels + model.counts.biases + model.counts.implicit
 
 
 def nominal_bytes(model: Model) -> int:
-    """The whole model in the study's way."""
-    counts = model.counts
+    """The whole model in the study's way, as it is stored."""
     convs = [node for node in model.nodes if node.op == "conv"]
-    total = sum(nominal_of(node.arrays["weight"], node.arrays["weight"].shape) for node in convs)
-    for node, shape in folded_branches(model):
-        total += nominal_of(node.arrays["weight"], shape)
-    others = 4 * counts.norm_channels + counts.biases + counts.implicit
-    return math.ceil(total + 2 * others)
+    return math.ceil(
+        nominal_total(model, {node.name: stored_as(node.arrays["weight"]) for node in convs})
+    )
 
 
 def folded_branches(model: Model) -> list[tuple[Node, tuple[int, ...]]]:
@@ -151,9 +176,7 @@ def folded_branches(model: Model) -> list[tuple[Node, tuple[int, ...]]]:
 
 def unfolded_fp16(model: Model) -> int:
     """Bytes of the unfolded network in FP16: the study's baseline."""
-    counts = model.counts
-    others = 4 * counts.norm_channels + counts.biases + counts.implicit
-    return 2 * (counts.weights + others)
+    return 2 * (model.counts.weights + other_numbers(model))
 
 
 def entropy_bytes(weight: QuantizedTensor) -> int:

@@ -36,6 +36,7 @@ from refquant.quant.scheme import (
     Params,
     Rows,
     Scheme,
+    Step,
     low_and_high,
     round_up,
     rounding,
@@ -97,6 +98,19 @@ def error_bound(x: Rows | None, params: Params, bits: int) -> Float64:
     return step + rounding(np.maximum(abs(bottom), abs(top)))
 
 
+def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]:
+    """Equations (4) and (5) for one weight."""
+    scale, zero_point = float(params["scale"][0, 0]), int(params["zero_point"][0, 0])
+    steps = [Step("scale", scale, "(2)"), Step("zero_point", zero_point, "(3)")]
+    if x is not None:
+        steps += [
+            Step("x / scale", x / scale, "(4)"),
+            Step("rint(x / scale) + zero_point", int(np.rint(x / scale)) + zero_point, "(4)"),
+        ]
+    steps += [Step("q", code, "(4)"), Step("q - zero_point", code - zero_point, "(5)")]
+    return [*steps, Step("scale * (q - zero_point)", scale * (code - zero_point), "(5)")]
+
+
 AFFINE = Scheme(
     name="affine",
     choose_params=by_range(range_of, params_of_range),
@@ -104,7 +118,9 @@ AFFINE = Scheme(
     dequantize=dequantize,
     error_bound=error_bound,
     fields=(Field("scale", positive=True), Field("zero_point", ("uint8", "int32"))),
+    explain=explain,
     nominal_params=lambda bits: 2,
+    affine_map=lambda params, bits: (params["scale"], params["zero_point"]),
     linear=("scale",),
     options={
         "minmax": choose_params_minmax,

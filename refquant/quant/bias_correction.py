@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from refquant.quant.scheme import FLOATS, Codes, Field, Params, Rows, Scheme
+from refquant.arrays.errors import BadInput
+from refquant.quant.scheme import FLOATS, Codes, Field, Params, Rows, Scheme, Step
 from refquant.quant.sums import mean_and_deviation
 
 Float64 = NDArray[np.float64]
@@ -50,6 +51,13 @@ def corrected(scheme: Scheme) -> Scheme:
     def error_bound(x: Rows | None, params: Params, bits: int) -> Float64:
         return bound(scheme, x, params, bits)
 
+    def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]:
+        # The code was chosen with parameters that are not stored, so only decoding can be shown.
+        steps = scheme.explain(None, code, without_offset(params), bits)
+        return [*steps, Step("offset", float(params["offset"][0, 0]), "(4), (5)")]
+
+    if scheme.joint is not None:
+        raise BadInput(f"scheme={scheme.name + SUFFIX!r}", "is corrected twice", f"one {SUFFIX}")
     return scheme._replace(
         name=scheme.name + SUFFIX,
         choose_params=choose_params,
@@ -58,6 +66,8 @@ def corrected(scheme: Scheme) -> Scheme:
         error_bound=error_bound,
         fields=(*scheme.fields, Field("offset", ("float32",))),
         nominal_params=lambda bits: scheme.nominal_params(bits) + 1,
+        explain=explain,
+        affine_map=None,
         options={},
         joint=joint,
     )

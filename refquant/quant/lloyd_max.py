@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.quant.scheme import Codes, Field, Params, Rows, Scheme, low_and_high, rounding
+from refquant.quant.scheme import Codes, Field, Params, Rows, Scheme, Step, low_and_high, rounding
 
 EXACT_UP_TO = 2**18
 
@@ -84,6 +84,18 @@ def error_bound(x: Rows | None, params: Params, bits: int) -> NDArray[np.float64
     return np.maximum(bound, np.maximum(levels[:, :1] - lo, hi - levels[:, -1:]))
 
 
+def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]:
+    """Equation (2) for one weight: its level, and the midpoints that border it."""
+    borders = midpoints(params["levels"])[0]
+    steps = []
+    if code > 0:
+        steps.append(Step(f"midpoint {code - 1}", float(borders[code - 1]), "(2)"))
+    if code < borders.size:
+        steps.append(Step(f"midpoint {code}", float(borders[code]), "(2)"))
+    level = float(params["levels"][0, code])
+    return [*steps, Step("code", code, "(2)"), Step(f"level {code}", level, "(3)")]
+
+
 LLOYD_MAX = Scheme(
     name="lloyd-max",
     choose_params=choose_params,
@@ -91,6 +103,7 @@ LLOYD_MAX = Scheme(
     dequantize=dequantize,
     error_bound=error_bound,
     fields=(Field("levels", columns=lambda bits: 2**bits),),
+    explain=explain,
     nominal_params=lambda bits: 2**bits,
     linear=("levels",),
 )

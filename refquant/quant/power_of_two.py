@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from refquant.quant.scheme import Codes, Field, Params, Rows, Scheme, low_and_high, rounding
+from refquant.quant.scheme import Codes, Field, Params, Rows, Scheme, Step, low_and_high, rounding
 
 
 def nearest_exponent(magnitude: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -76,6 +76,23 @@ def error_bound(x: Rows | None, params: Params, bits: int) -> NDArray[np.float64
     return np.maximum(gaps, beyond) + rounding(np.ldexp(1.0, E))
 
 
+def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]:
+    """Equations (2) to (5) for one weight."""
+    H, E = 2 ** (bits - 1) - 1, int(params["exponent"][0, 0])
+    steps = [Step("E", E, "(1)"), Step("H", H)]
+    if x:
+        e = int(nearest_exponent(np.array(abs(x))))
+        steps += [Step("e", min(e, E), "(2)"), Step("H - (E - e)", H - (E - min(e, E)), "(3)")]
+    j = abs(code - H)
+    value = float(np.ldexp(1.0, E - H + j)) if j else 0.0
+    return [
+        *steps,
+        Step("j", j, "(3)"),
+        Step("q", code, "(4)"),
+        Step("2**(E - H + j)", value, "(5)"),
+    ]
+
+
 POWER_OF_TWO = Scheme(
     name="power-of-two",
     choose_params=choose_params,
@@ -83,4 +100,5 @@ POWER_OF_TWO = Scheme(
     dequantize=dequantize,
     error_bound=error_bound,
     fields=(Field("exponent", ("int16",)),),
+    explain=explain,
 )

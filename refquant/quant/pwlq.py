@@ -40,6 +40,7 @@ from refquant.quant.scheme import (
     Params,
     Rows,
     Scheme,
+    Step,
     low_and_high,
     round_up,
     rounding,
@@ -107,8 +108,8 @@ def tail_steps(magnitude: Float64, p: Float64, m: Float64, H: int) -> Float64:
     return np.clip(np.rint((magnitude - p) * H / width), 0, np.where(m > p, H, 0))
 
 
-def tail_values(j: NDArray[Any], p: Float64, m: Float64, H: int) -> Float64:
-    """Equation (7) for the positive tail, in float64."""
+def tail_values(j: Any, p: Any, m: Any, H: int) -> Any:
+    """Equation (7) for the positive tail, in float64, numbers or arrays."""
     return p + j * (m - p) / H
 
 
@@ -153,6 +154,39 @@ def beyond(x: Rows | None, m: Float64) -> Float64:
     return np.maximum(np.maximum(-lo, hi) - m, 0.0)
 
 
+def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]:
+    """Equations (3) to (7) for one weight."""
+    L = 2 ** (bits - 1)
+    H, p, m, steps = explain_ends(params, bits)
+    centre = L <= code < 3 * L
+    if x is not None:
+        steps += [Step("|x|", abs(x))]
+        steps += [Step("x * H / p", x * H / p, "(3)")] if centre else explain_tail(x, p, m, H)
+    steps += [Step("code", code, "(3)" if centre else "(6)")]
+    if centre:
+        q = code - 2 * L
+        return [*steps, Step("q", q, "(3)"), Step("q * p / H", q * p / H, "(4)")]
+    j = H - code if code < L else code - 3 * L
+    return [
+        *steps,
+        Step("j", j, "(5)"),
+        Step("p + j * (m - p) / H", tail_values(j, p, m, H), "(7)"),
+    ]
+
+
+def explain_ends(params: Params, bits: int) -> tuple[int, float, float, list[Step]]:
+    """H, p and m of one group, and the steps that say so."""
+    H = 2 ** (bits - 1) - 1
+    p, m = (float(end[0, 0]) for end in ends(params))
+    return H, p, m, [Step("m", m, "(1)"), Step("p", p, "(2)"), Step("H", H)]
+
+
+def explain_tail(x: float, p: float, m: float, H: int) -> list[Step]:
+    """Equation (5) before rounding."""
+    quotient = (abs(x) - p) * H / (m - p) if m > p else 0.0
+    return [Step("(|x| - p) * H / (m - p)", quotient, "(5)")]
+
+
 def stored_bits(bits: int) -> int:
     """Bits of a code: 2**(bits + 1) codes."""
     return bits + 1
@@ -165,6 +199,7 @@ PWLQ = Scheme(
     dequantize=dequantize,
     error_bound=error_bound,
     fields=FIELDS,
+    explain=explain,
     code_bits=stored_bits,
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),

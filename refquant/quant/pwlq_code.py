@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from refquant.quant import pwlq
 from refquant.quant.breakpoint import GAUSSIAN
 from refquant.quant.pwlq import FIELDS, beyond, breakpoint_options, by_density, ends, stored_bits
-from refquant.quant.scheme import Codes, Params, Rows, Scheme, rounding
+from refquant.quant.scheme import Codes, Params, Rows, Scheme, Step, rounding
 
 
 def quantize(x: Rows, params: Params, bits: int) -> Codes:
@@ -52,6 +52,20 @@ def error_bound(x: Rows | None, params: Params, bits: int) -> NDArray[np.float64
     return np.maximum(np.maximum(p / B, (m - p) / (2 * H)), beyond(x, m)) + rounding(m)
 
 
+def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]:
+    """Equations (3) and (4) for one weight, or those of pwlq.py for a tail."""
+    L, B = 2 ** (bits - 1), 2**bits - 1
+    if not L <= code < 3 * L:
+        return pwlq.explain(x, code, params, bits)
+    _, p, _, steps = pwlq.explain_ends(params, bits)
+    steps += [Step("B", B)]
+    if x is not None:
+        steps += [Step("x * B / (2p)", float(x * B / (2 * p)), "(3)")]
+    q = code - 2 * L
+    steps += [Step("code", code, "(3)"), Step("q", q, "(3)")]
+    return [*steps, Step("q * 2p / B", float(q * 2 * p / B), "(4)")]
+
+
 PWLQ_CODE = Scheme(
     name="pwlq-code",
     choose_params=by_density(GAUSSIAN),
@@ -59,6 +73,7 @@ PWLQ_CODE = Scheme(
     dequantize=dequantize,
     error_bound=error_bound,
     fields=FIELDS,
+    explain=explain,
     code_bits=stored_bits,
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),

@@ -28,11 +28,13 @@ from refquant.quant.pwlq import (
     by_density,
     ends,
     error_bound,
+    explain_ends,
+    explain_tail,
     stored_bits,
     tail_steps,
     tail_values,
 )
-from refquant.quant.scheme import Codes, Params, Rows, Scheme
+from refquant.quant.scheme import Codes, Params, Rows, Scheme, Step
 
 
 def quantize(x: Rows, params: Params, bits: int) -> Codes:
@@ -61,6 +63,27 @@ def dequantize(codes: Codes, params: Params, bits: int) -> Rows:
     return np.where(negative, -magnitude, magnitude).astype(np.float32)
 
 
+def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]:
+    """Equations (3) to (6) for one weight."""
+    L = 2 ** (bits - 1)
+    H, p, m, steps = explain_ends(params, bits)
+    step = 2 * L - 1 - code if code < 2 * L else code - 2 * L
+    inner = step < L
+    if x is not None:
+        steps += [Step("|x|", abs(x))]
+        steps += (
+            [Step("|x| * H / p", abs(x) * H / p, "(3)")] if inner else explain_tail(x, p, m, H)
+        )
+    steps += [Step("code", code, "(6)"), Step("sign", -1 if code < 2 * L else 1, "(6)")]
+    if inner:
+        return [*steps, Step("i", step, "(3)"), Step("i * p / H", step * p / H, "(3)")]
+    return [
+        *steps,
+        Step("j", step - L, "(5)"),
+        Step("p + j * (m - p) / H", tail_values(step - L, p, m, H), "(5)"),
+    ]
+
+
 PWLQ_EQ3 = Scheme(
     name="pwlq-eq3",
     choose_params=by_density(GAUSSIAN),
@@ -68,6 +91,7 @@ PWLQ_EQ3 = Scheme(
     dequantize=dequantize,
     error_bound=error_bound,
     fields=FIELDS,
+    explain=explain,
     code_bits=stored_bits,
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),

@@ -24,8 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.quant.breakpoint import GAUSSIAN
-from refquant.quant.pwlq import FIELDS, beyond, breakpoint_options, by_density, ends, stored_bits
-from refquant.quant.scheme import Codes, Params, Rows, Scheme, rounding
+from refquant.quant.pwlq import (
+    FIELDS,
+    beyond,
+    breakpoint_options,
+    by_density,
+    ends,
+    explain_ends,
+    stored_bits,
+)
+from refquant.quant.scheme import Codes, Params, Rows, Scheme, Step, rounding
 
 
 def quantize(x: Rows, params: Params, bits: int) -> Codes:
@@ -57,6 +65,20 @@ def error_bound(x: Rows | None, params: Params, bits: int) -> NDArray[np.float64
     return np.maximum(m / (2 * H), beyond(x, m)) + rounding(m)
 
 
+def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]:
+    """Equations (3) to (6) for one weight."""
+    L = 2 ** (bits - 1)
+    H, p, m, steps = explain_ends(params, bits)
+    centre = code < 2 * L
+    end, name = (p, "p") if centre else (m, "m")
+    encode, decode = ("(3)", "(4)") if centre else ("(5)", "(6)")
+    if x is not None:
+        steps += [Step("|x|", abs(x)), Step(f"x * H / {name}", float(x * H / end), encode)]
+    q = code - (L if centre else 3 * L)
+    steps += [Step("code", code, encode), Step("q", q, encode)]
+    return [*steps, Step(f"q * {name} / H", float(q * end / H), decode)]
+
+
 PWLQ_OVERLAP = Scheme(
     name="pwlq-overlap",
     choose_params=by_density(GAUSSIAN),
@@ -64,6 +86,7 @@ PWLQ_OVERLAP = Scheme(
     dequantize=dequantize,
     error_bound=error_bound,
     fields=FIELDS,
+    explain=explain,
     code_bits=stored_bits,
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),

@@ -60,6 +60,14 @@ class Field(NamedTuple):
     columns: Callable[[int], int] = one
 
 
+class Step(NamedTuple):
+    """One intermediate number of a computation, and the equation that gives it."""
+
+    symbol: str
+    value: float | int
+    equation: str = ""
+
+
 class Scheme(NamedTuple):
     """A scheme; the functions are those of the file's docstring."""
 
@@ -69,6 +77,8 @@ class Scheme(NamedTuple):
     dequantize: Callable[[Codes, Params, int], Rows]
     error_bound: Callable[[Rows | None, Params, int], NDArray[np.float64]]
     fields: tuple[Field, ...]
+    # explain(x, code, params of one group, bits): every intermediate number; x None if not known.
+    explain: Callable[[float | None, int, Params, int], list[Step]]
     # Stored bits per code, for the bits asked for.
     code_bits: Callable[[int], int] = int
     # Numbers per group that the study's accounting counts, 4 bytes each.
@@ -77,6 +87,8 @@ class Scheme(NamedTuple):
     linear: tuple[str, ...] = ()
     # Other ways to choose params, by name.
     options: Mapping[str, ChooseParams] = {}
+    # scale and zero_point (G, 1) where x_hat is float32(scale * (code - zero_point)), to the bit.
+    affine_map: Callable[[Params, int], tuple[NDArray[Any], NDArray[Any]]] | None = None
     # encode(x, bits, dtype) -> params, codes: only where the two are not one after the other.
     joint: Callable[[Rows, int, DTypeLike], tuple[dict[str, NDArray[Any]], Codes]] | None = None
 

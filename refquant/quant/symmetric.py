@@ -27,6 +27,7 @@ from refquant.quant.scheme import (
     Params,
     Rows,
     Scheme,
+    Step,
     low_and_high,
     round_up,
     rounding,
@@ -73,6 +74,19 @@ def error_bound(x: Rows | None, params: Params, bits: int) -> Float64:
     return step + rounding(scale * H)
 
 
+def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]:
+    """Equations (2) and (3) for one weight."""
+    scale, H = float(params["scale"][0, 0]), 2 ** (bits - 1)
+    steps = [Step("scale", scale, "(1)"), Step("H", H)]
+    if x is not None:
+        steps += [
+            Step("x / scale", x / scale, "(2)"),
+            Step("rint", int(np.rint(x / scale)), "(2)"),
+        ]
+    steps += [Step("q", code, "(2)"), Step("q - H", code - H, "(3)")]
+    return [*steps, Step("scale * (q - H)", scale * (code - H), "(3)")]
+
+
 SYMMETRIC = Scheme(
     name="symmetric",
     choose_params=by_range(range_of, params_of_range),
@@ -80,7 +94,12 @@ SYMMETRIC = Scheme(
     dequantize=dequantize,
     error_bound=error_bound,
     fields=(Field("scale", positive=True),),
+    explain=explain,
     linear=("scale",),
+    affine_map=lambda params, bits: (
+        params["scale"],
+        np.full_like(params["scale"], 2 ** (bits - 1)),
+    ),
     options={
         "mse": by_mse(
             range_of, params_of_range, lambda bits: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.arrays.packed import LARGEST_ZERO_POINT, PackedWeights, pack_weights
 from refquant.quant.granularity import Granularity, find_granularity
 from refquant.quant.scheme import FLOATS, LARGEST, Scheme, check_bits
 from refquant.quant.schemes import find_scheme
@@ -95,6 +96,19 @@ class QuantizedTensor:
     def dequantize(self) -> NDArray[np.float32]:
         """The decoded weight, (F, C, R, S) float32, equation (2)."""
         return self.grouping.from_rows(self.rows(), self.shape)
+
+    def packed(self) -> PackedWeights:
+        """The weight with its codes packed, as kernels take it; decodes to the same bits."""
+        codes, G = self.grouping.from_rows(self.codes, self.shape), len(self.codes)
+        block = self.codes.shape[1] if self.grouping.block else 0
+        width, axes = self.code_bits, self.grouping.axes
+        if self.rules.affine_map is not None:
+            scale, zero_point = (m[:, 0] for m in self.rules.affine_map(self.params, self.bits))
+            if abs(zero_point.astype(np.int64)).max() < LARGEST_ZERO_POINT:
+                return pack_weights(codes, width, axes, block, scale=scale, zero_point=zero_point)
+        every = np.arange(2**width, dtype=self.codes.dtype)
+        levels = self.rules.decode(np.broadcast_to(every, (G, every.size)), self.params, self.bits)
+        return pack_weights(codes, width, axes, block, levels=levels)
 
     def error_bound(self) -> NDArray[np.float64]:
         """(G, 1): no weight between a group's lowest and highest level is decoded farther off."""

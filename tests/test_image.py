@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.image import MAX_PIXELS, read_image
+from refquant.detect.image import MAX_PIXELS, image_size, read_image
 
 RNG = np.random.default_rng(1)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -49,6 +49,22 @@ def test_a_red_and_a_blue_pixel(saved):
 def test_lossless_formats_come_back_as_they_were(saved, name):
     options = {"format": "PNG"} if name == "misnamed.jpg" else {}
     assert np.array_equal(read_image(saved(RGB, name, **options)), RGB)
+
+
+@pytest.mark.parametrize("flag", [None, *range(10)])
+def test_the_size_in_the_header_is_that_of_the_picture_as_it_is_read(saved, flag):
+    exif = Image.Exif()
+    if flag is not None:
+        exif[0x0112] = flag
+    path = saved(RGB, exif=exif)
+    assert image_size(path) == read_image(path).shape[:2]
+    assert image_size(path) == ((7, 5) if flag in (5, 6, 7, 8) else (5, 7))
+
+
+def test_a_file_without_a_header_has_no_size(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(BadInput, match="is not an image"):
+        image_size(tmp_path / "a.png")
 
 
 def test_the_orientation_flag_is_obeyed(saved):

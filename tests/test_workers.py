@@ -20,6 +20,7 @@ from refquant.detect.evaluate import evaluate
 from refquant.detect.predict import forward
 from refquant.detect.tasks import SharedModel, open_shared, shared, write_shared
 from refquant.detect.workers import dask_executor, process_pool
+from refquant.graph.architecture import build
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,14 @@ def test_a_shared_model_is_the_model(model, tmp_path):
     x = np.random.default_rng(1).random((1, 3, 32, 64), dtype=np.float32)
     assert np.array_equal(forward(again, x), forward(model, x))
     assert [node.name for node in again.nodes] == [node.name for node in model.nodes]
+
+
+def test_an_unfolded_model_is_shared_as_well(tmp_path):
+    model = build("yolov7-tiny", 0.02, classes=2, folded=False)
+    write_shared(model, tmp_path / "model")
+    x = np.random.default_rng(1).random((1, 3, 64, 64), dtype=np.float32)
+    again = open_shared(tmp_path / "model")
+    assert np.array_equal(forward(again, x), forward(model, x))
 
 
 def test_a_shared_models_arrays_lie_in_the_file_and_cannot_be_changed(tmp_path):

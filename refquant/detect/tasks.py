@@ -8,8 +8,8 @@ An Outcome depends on its Job and Task alone, never on who ran it, when, or besi
 
 A Task is pickled with every job, so it must be small. `shared` therefore writes the model, ready
 to run, into a file that each worker process maps into memory, once, read-only: workers of one
-machine share the pages. That file is a pickle made by this process for its own workers (as multiprocessing
-and Dask make them by the thousand); nobody else's is ever opened.
+machine share the pages. That file is a pickle that this process makes for its own workers, in a
+folder that only this user may enter, and deletes; nobody else's is ever opened.
 """
 
 import os

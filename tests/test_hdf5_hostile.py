@@ -13,7 +13,7 @@ from hostile_hdf5 import Change, changed, extra, message
 from small_model import HEAD, STEM, quantized, small_model
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import load_model, save_model
+from refquant.formats import hdf5, load_model, save_model
 
 # Objects that no model file has. They are found before the content is looked at.
 
@@ -235,6 +235,11 @@ def test_a_flipped_bit_in_the_data_is_found_by_the_content_hash(name, good, tmp_
     with h5py.File(path) as file:
         expected = json.loads(file.attrs["model"])["content_sha256"]
     assert ": content_sha256 is " in text and f"expected '{expected}'" in text
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(BadInput, match=r"cannot be read \(No such file or directory\)"):
+        hdf5.read(tmp_path / "missing.h5")
 
 
 def test_other_content_before_the_file_is_refused(good, tmp_path):

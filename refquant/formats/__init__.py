@@ -100,13 +100,13 @@ def format_of(path: Path) -> Format:
 
 def first_bytes(path: Path) -> bytes:
     """The first 64 bytes of a regular file; anything else raises BadInput."""
-    if path.is_dir():
-        raise BadInput(path, "is a directory", "name a model file")
-    if not path.exists():
-        raise BadInput(path, "does not exist", "name a model file, or random:yolov7-tiny")
-    if not path.is_file():
-        raise BadInput(path, "is not a regular file", "name a model file")
     try:
+        if path.is_dir():
+            raise BadInput(path, "is a directory", "name a model file")
+        if not path.exists():
+            raise BadInput(path, "does not exist", "name a model file, or random:yolov7-tiny")
+        if not path.is_file():
+            raise BadInput(path, "is not a regular file", "name a model file")
         with path.open("rb") as stream:
             return stream.read(64)
     except OSError as error:

@@ -20,7 +20,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5g, h5p
+from h5py import h5f, h5fd, h5g, h5p
 
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
@@ -89,12 +89,12 @@ def check_names(groups: Mapping[str, Group], root: bytes, path: Path) -> None:
 def image_of(root: bytes, groups: Mapping[str, Group]) -> io.BytesIO:
     """The bytes of the file. No time stamps, so that equal models make equal files.
 
-    Made in memory, because the HDF5 library (1.12 to 2.0) may crash the process on a full disk.
+    Made in memory, because the HDF5 library (seen with 2.0) crashes the process on a full disk.
     """
     image = io.BytesIO()
     timeless = h5p.create(h5p.GROUP_CREATE)
     timeless.set_obj_track_times(False)
-    with h5py.File(image, "w", libver=("v110", "v110")) as file:
+    with new_file(image) as file:
         file.attrs.create("model", np.bytes_(root))
         for name, group in groups.items():
             node = h5py.Group(h5g.create(file.id, name.encode("ascii"), gcpl=timeless))
@@ -103,6 +103,17 @@ def image_of(root: bytes, groups: Mapping[str, Group]) -> io.BytesIO:
             # Last: written first it costs 58 bytes more per group (bench/hdf5_size.py).
             node.attrs.create("node", np.bytes_(group.json))
     return image
+
+
+def new_file(image: io.BytesIO) -> h5py.File:
+    """An empty file in memory; h5py.File(image, "w") has no time stamps in later versions only."""
+    timeless = h5p.create(h5p.FILE_CREATE)
+    timeless.set_obj_track_times(False)
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    access.set_fileobj_driver(h5fd.fileobj_driver, image)
+    return h5py.File(h5f.create(b"model", h5f.ACC_TRUNC, fcpl=timeless, fapl=access))
 
 
 def read(path: str | os.PathLike[str], *, fold: bool = True) -> Model:

@@ -6,10 +6,11 @@
 
 Before an object is opened, its link must be a plain (hard) one, the only one to the object; soft
 and external links, groups in groups and second names of an object are refused. Before a dataset is
-read, storage in other files, virtual datasets, chunks, filters, compact storage, types other than
-the little-endian numbers of DTYPES and sizes beyond the file's are refused. All datasets together
-may not be larger than the file either, so that a small file never needs much memory. Attributes
-are fixed-length strings of at most MOST_JSON bytes. Nothing is executed, no other file is opened.
+read, storage in other files, virtual datasets, chunks (and with them filters), compact storage,
+types other than the little-endian numbers of DTYPES and sizes beyond the file's are refused. All
+datasets together may not be larger than the file either, so that a small file never needs much
+memory. Attributes are fixed-length strings of at most MOST_JSON bytes. Nothing is executed, no
+other file is opened.
 """
 
 import contextlib
@@ -189,8 +190,6 @@ def check_storage(layout: h5p.PropDCID, where: str) -> None:
         )
     if layout.get_external_count():
         raise BadInput(where, "has its bytes in another file", "a model file is one file")
-    if layout.get_nfilters():
-        raise BadInput(where, "has filters", "a model file is not compressed")
 
 
 def dtype_of(kind: h5t.TypeID, where: str) -> np.dtype[Any]:

@@ -133,7 +133,7 @@ def test_a_dask_cluster_gives_the_same_file(capsys, model, cells, tmp_path):
     distributed = pytest.importorskip("distributed", reason="distributed is not installed")
     options = [model, "--data", cells, "--size", 96, "--results"]
     run(capsys, *options, tmp_path / "one.json")
-    with distributed.LocalCluster(n_workers=2, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, dashboard_address=":0") as cluster:
         run(capsys, *options, tmp_path / "two.json", "--dask", cluster.scheduler_address)
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
@@ -174,6 +174,35 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(capsys, model, cells
     assert (tmp_path / "r.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert done.count(b"\n") < 8
     assert not log.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_ctrl_c_in_a_terminal_reaches_the_workers_too_and_they_end(capsys, model, tmp_path):
+    data = make_cells(tmp_path / "many", 150)
+    options = ["evaluate", model, "--data", data, "--size", "96", "--results"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "refquant", *map(str, options), str(tmp_path / "r.json")]
+    process = subprocess.Popen(
+        [*command, "--workers", "2"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a process group, as a terminal makes one
+    )
+    log = tmp_path / "r.json.partial"
+    while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") > 2):
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)  # the pipes end when the last worker has ended
+    assert (process.returncode, out) == (130, "")
+    lines = [line for line in err.splitlines() if "compiling" not in line]
+    assert len(lines) == 1
+    assert "the same command goes on from there" in lines[0]
+    run(capsys, *options[1:], tmp_path / "r.json")
+    run(capsys, *options[1:], tmp_path / "whole.json")
+    assert (tmp_path / "r.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files by POSIX")

@@ -160,7 +160,7 @@ def test_no_workers_are_refused():
 def cluster():
     distributed = pytest.importorskip("distributed", reason="distributed is not installed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
+        n_workers=2, threads_per_worker=1, dashboard_address=":0"
     ) as cluster:
         yield cluster
 
@@ -182,3 +182,18 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch):
         dask_executor("tcp://127.0.0.1:9"),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_a_cluster_whose_workers_die_is_told_in_one_line():
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    dask = pytest.importorskip("dask")
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        pytest.raises(BadInput, match=r"tcp://.*: its workers die of a job"),
+        dask_executor(cluster.scheduler_address) as executor,
+    ):
+        executor.submit(os._exit, 1).result()

@@ -69,5 +69,5 @@ def dask_executor(address: str) -> Iterator[Executor]:
             yield client.get_executor(pure=False)
         except KilledWorker as error:
             raise BadInput(
-                address, "a job ended its worker three times (out of memory?)"
+                address, "its workers die of a job (out of memory?)"
             ) from error

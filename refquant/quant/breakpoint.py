@@ -74,7 +74,7 @@ class Breakpoints(NamedTuple):
     case: NDArray[np.uint8]
 
 
-def breakpoints(x: Rows, density: Density, *, exact: bool = False) -> Breakpoints:
+def breakpoints(x: Rows, density: Density, exact: bool = False) -> Breakpoints:
     """The breakpoints of rows x (G, N); exact: the root wherever there is one."""
     largest = np.abs(x).max(axis=1, keepdims=True).astype(np.float64)
     _, sigma = mean_and_deviation(x)

@@ -106,4 +106,5 @@ LLOYD_MAX = Scheme(
     explain=explain,
     nominal_params=lambda bits: 2**bits,
     linear=("levels",),
+    cases=lambda name, x, bits: {"optimal" if is_optimal(x.shape[1], bits) else "local": len(x)},
 )

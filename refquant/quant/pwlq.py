@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from refquant.quant.breakpoint import GAUSSIAN, LAPLACIAN, Density, breakpoints
+from refquant.quant.breakpoint import CASES, GAUSSIAN, LAPLACIAN, Density, breakpoints
 from refquant.quant.scheme import (
     ChooseParams,
     Codes,
@@ -67,11 +67,11 @@ def params_of(p: Float64, m: NDArray[Any]) -> dict[str, NDArray[Any]]:
     return {"breakpoint": np.clip(stored, least, m), "maximum": m}  # (2)
 
 
-def by_density(density: Density, *, exact: bool = False) -> ChooseParams:
+def by_density(density: Density, exact: bool = False) -> ChooseParams:
     """A way to choose params: the breakpoint that is best for the density."""
 
     def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, Any]:
-        return params_of(breakpoints(x, density, exact=exact).p, maximum_of(x, dtype))
+        return params_of(breakpoints(x, density, exact).p, maximum_of(x, dtype))
 
     return choose_params
 
@@ -87,14 +87,28 @@ def by_search(form: str) -> ChooseParams:
     return choose_params
 
 
+# Density and whether its exact root is asked for, by option; "" is the default.
+DENSITIES = {
+    "": (GAUSSIAN, False),
+    "laplacian": (LAPLACIAN, False),
+    "gaussian-root": (GAUSSIAN, True),
+    "laplacian-root": (LAPLACIAN, True),
+}
+
+
 def breakpoint_options(form: str) -> dict[str, ChooseParams]:
     """The ways to choose a breakpoint besides the default, the Gaussian closed form."""
-    return {
-        "laplacian": by_density(LAPLACIAN),
-        "gaussian-root": by_density(GAUSSIAN, exact=True),
-        "laplacian-root": by_density(LAPLACIAN, exact=True),
-        "search": by_search(form),
-    }
+    ways = {name: by_density(*way) for name, way in DENSITIES.items() if name}
+    return {**ways, "search": by_search(form)}
+
+
+def breakpoint_cases(name: str, x: Rows, bits: int) -> dict[str, int]:
+    """How many rows of x each rule of breakpoint.py decided; all of them "search" for a search."""
+    option = name.removesuffix("+bc").partition(":")[2]
+    if option not in DENSITIES:
+        return {option: len(x)}
+    cases = breakpoints(x, *DENSITIES[option]).case.ravel()
+    return dict(zip(CASES, np.bincount(cases, minlength=len(CASES)).tolist(), strict=True))
 
 
 def ends(params: Params) -> tuple[Float64, Float64]:
@@ -203,5 +217,6 @@ PWLQ = Scheme(
     code_bits=stored_bits,
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),
+    cases=breakpoint_cases,
     options=breakpoint_options("pwlq"),
 )

@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 
 from refquant.quant import pwlq
 from refquant.quant.breakpoint import GAUSSIAN
-from refquant.quant.pwlq import FIELDS, beyond, breakpoint_options, by_density, ends, stored_bits
+from refquant.quant.pwlq import (
+    FIELDS,
+    beyond,
+    breakpoint_cases,
+    breakpoint_options,
+    by_density,
+    ends,
+    stored_bits,
+)
 from refquant.quant.scheme import Codes, Params, Rows, Scheme, Step, rounding
 
 
@@ -77,5 +85,6 @@ PWLQ_CODE = Scheme(
     code_bits=stored_bits,
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),
+    cases=breakpoint_cases,
     options=breakpoint_options("pwlq-code"),
 )

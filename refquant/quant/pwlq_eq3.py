@@ -24,6 +24,7 @@ import numpy as np
 from refquant.quant.breakpoint import GAUSSIAN
 from refquant.quant.pwlq import (
     FIELDS,
+    breakpoint_cases,
     breakpoint_options,
     by_density,
     ends,
@@ -95,5 +96,6 @@ PWLQ_EQ3 = Scheme(
     code_bits=stored_bits,
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),
+    cases=breakpoint_cases,
     options=breakpoint_options("pwlq-eq3"),
 )

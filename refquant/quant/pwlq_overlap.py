@@ -27,6 +27,7 @@ from refquant.quant.breakpoint import GAUSSIAN
 from refquant.quant.pwlq import (
     FIELDS,
     beyond,
+    breakpoint_cases,
     breakpoint_options,
     by_density,
     ends,
@@ -90,5 +91,6 @@ PWLQ_OVERLAP = Scheme(
     code_bits=stored_bits,
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),
+    cases=breakpoint_cases,
     options=breakpoint_options("pwlq-overlap"),
 )

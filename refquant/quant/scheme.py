@@ -87,6 +87,8 @@ class Scheme(NamedTuple):
     linear: tuple[str, ...] = ()
     # Other ways to choose params, by name.
     options: Mapping[str, ChooseParams] = {}
+    # cases(name, x, bits): how many rows each rule decided; name is that with the option.
+    cases: Callable[[str, Rows, int], dict[str, int]] | None = None
     # scale and zero_point (G, 1) where x_hat is float32(scale * (code - zero_point)), to the bit.
     affine_map: Callable[[Params, int], tuple[NDArray[Any], NDArray[Any]]] | None = None
     # encode(x, bits, dtype) -> params, codes: only where the two are not one after the other.

@@ -1,0 +1,247 @@
+"""`refquant audit MODEL`: errors, proven bounds and bytes of quantized weights, down to one."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from refquant.cli.common import MODEL_HELP, add_threads, add_verb, print_json, progress, table
+
+EXAMPLE = """
+refquant audit q.h5                                       what can be known from the file alone
+refquant audit q.h5 --against yolov7.pt                   and the errors
+refquant audit q.h5 --against yolov7.pt --layer model.0.conv
+refquant audit q.h5 --against yolov7.pt --layer model.0.conv --group 3 --plot pictures
+refquant audit q.h5 --against yolov7.pt --layer model.0.conv --weight 3,0,1,2
+refquant audit yolov7.pt --grid --scheme affine,pwlq --granularity filter,c-shape --bits 3,4,5
+"""
+MOST_GROUPS = 20  # lines of a text table; JSON and CSV have all
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = add_verb(subparsers, "audit", "measure what quantization did to weights", EXAMPLE)
+    parser.add_argument("model", help=MODEL_HELP)
+    parser.add_argument("--against", metavar="FLOAT", help="the float model it was made from")
+    parser.add_argument("--layer", metavar="NAME", help="one layer, group by group")
+    parser.add_argument("--group", type=int, help="one group of the layer, code by code")
+    parser.add_argument(
+        "--weight", metavar="F,C,R,S", help="one weight, every intermediate number"
+    )
+    parser.add_argument(
+        "--grid", action="store_true", help="a float model, quantized in every way"
+    )
+    parser.add_argument(
+        "--scheme", default="affine,symmetric,pwlq", help="for --grid; with commas"
+    )
+    parser.add_argument("--granularity", default="layer,filter,channel,f-shape,c-shape")
+    parser.add_argument("--bits", default="4", help="for --grid: 4 or 3,4,5 or 2-8")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV as well")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write pictures (extra plot)")
+    add_threads(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.grid:
+        return run_grid(options)
+    if options.layer:
+        return run_layer(options)
+    return run_model(options)
+
+
+def run_model(options: argparse.Namespace) -> int:
+    """All layers."""
+    from refquant.study.audit import audit
+
+    model, against = models(options)
+    path = Path(options.model)
+    result = audit(model, against, path.stat().st_size if path.is_file() else None)
+    if options.plot:
+        from refquant.study.audit_plot import plot_layers
+
+        options.plot.mkdir(parents=True, exist_ok=True)
+        plot_layers(result["layers"], options.plot / "sqnr.png")
+    report(options, result, result["layers"], LAYER_COLUMNS)
+    if not options.json:
+        from refquant.cli.info import bytes_table
+
+        print(f"\n{text_of(result['total'])}\n\n{bytes_table(result)}")
+    return 0
+
+
+def run_layer(options: argparse.Namespace) -> int:
+    """One layer: its groups, one group or one weight."""
+    from refquant.study.audit import original
+    from refquant.study.audit_detail import audit_group, audit_groups, audit_weight
+
+    model, against = models(options)
+    tensor = quantized(model, options.layer)
+    w = None if against is None else original(against, options.layer)
+    if options.weight is not None:
+        result = audit_weight(tensor, w, indices(options.weight))
+        report(options, result, result["steps"], ("symbol", "value", "equation"))
+        if not options.json:
+            print(f"\n{result['where']}; stored as {result['code_in_binary']}", end="")
+            print(f", {result['stored_bits']} bits")
+        return 0
+    if options.group is not None:
+        result = audit_group(tensor, w, options.group)
+        picture(options, tensor, w, options.group)
+        report(options, result, result["codes"], tuple(result["codes"][0]))
+        if not options.json:
+            print(f"\n{text_of({k: v for k, v in result.items() if k != 'codes'})}")
+        return 0
+    groups = audit_groups(tensor, w)
+    picture(options, tensor, w, 0)
+    shown = sorted(groups, key=lambda row: -row.get("mse", 0.0))
+    report(options, {"layer": options.layer, "groups": groups}, shown, tuple(groups[0]))
+    return 0
+
+
+def run_grid(options: argparse.Namespace) -> int:
+    """Every scheme, granularity and width."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from refquant.formats import load_model
+    from refquant.study.audit_grid import grid, weights_of
+
+    weights = weights_of(load_model(options.model))
+    lists = [options.scheme.split(","), options.granularity.split(","), widths(options.bits)]
+    total = math.prod(map(len, lists))
+    with ThreadPoolExecutor(options.threads) as executor:
+        rows = grid(weights, *lists, map_layers=executor.map)
+        result = list(progress(rows, total=total, what="grid"))
+    report(options, {"grid": result}, result, GRID_COLUMNS)
+    return 0
+
+
+LAYER_COLUMNS = (
+    "name", "scheme", "granularity", "bits", "code_bits", "groups", "max_error", "bound",
+    "sqnr_db", "clipped", "used_codes", "entropy_bits", "nominal", "packed", "entropy",
+)  # fmt: skip
+GRID_COLUMNS = (
+    "scheme", "granularity", "bits", "code_bits", "groups", "sqnr_db", "max_error",
+    "bits_per_weight", "nominal", "packed", "entropy",
+)  # fmt: skip
+
+
+def models(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The model as it is stored, and the one to compare with in the same form."""
+    from refquant.formats import load_model
+
+    model = load_model(options.model, fold=False)
+    if options.against is None:
+        return model, None
+    return model, load_model(options.against, fold=model.folded)
+
+
+def quantized(model: Any, name: str) -> Any:
+    """The quantized weight of a layer."""
+    from refquant.arrays.errors import BadInput
+    from refquant.quant.tensor import QuantizedTensor
+
+    tensors = {
+        node.name: node.arrays["weight"]
+        for node in model.nodes
+        if isinstance(node.arrays.get("weight"), QuantizedTensor)
+    }
+    if name not in tensors:
+        raise BadInput(f"layer={name!r}", f"choose one of {', '.join(tensors) or 'none'}")
+    return tensors[name]
+
+
+def picture(options: argparse.Namespace, tensor: Any, w: Any, group: int) -> None:
+    """The group's histogram, where --plot asks for it."""
+    if options.plot is None:
+        return
+    from refquant.study.audit_detail import group_name
+    from refquant.study.audit_plot import plot_group
+
+    options.plot.mkdir(parents=True, exist_ok=True)
+    title = f"{options.layer}, {group_name(tensor, group)}: {tensor.scheme}, {tensor.bits} bits"
+    name = f"{options.layer}-{group}.png".replace("/", "-")
+    plot_group(tensor, w, group, title, options.plot / name)
+
+
+def report(
+    options: argparse.Namespace, result: Any, rows: list[Any], columns: tuple[str, ...]
+) -> None:
+    """JSON or a text table on stdout; CSV where asked for."""
+    if options.csv:
+        write_csv(rows, options.csv)
+    if options.json:
+        print_json(without_infinities(result))
+        return
+    shown = rows if columns in (LAYER_COLUMNS, GRID_COLUMNS) else rows[: max(MOST_GROUPS, 64)]
+    print(table([[cell(row.get(key)) for key in columns] for row in shown], columns))
+    if len(shown) < len(rows):
+        print(f"... and {len(rows) - len(shown)} more: --json or --csv has all")
+
+
+def write_csv(rows: list[Any], path: Path) -> None:
+    """All columns of all rows; nested values as JSON."""
+    import csv
+    import json
+
+    from refquant.arrays.atomic import atomic_path
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, columns)
+        writer.writeheader()
+        for row in rows:
+            plain = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in row.items()}
+            writer.writerow(plain)
+
+
+def without_infinities(value: Any) -> Any:
+    """The value with None for numbers that JSON cannot say."""
+    if isinstance(value, dict):
+        return {key: without_infinities(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_infinities(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def cell(value: Any) -> str:
+    """A number short enough for a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def text_of(facts: dict[str, Any]) -> str:
+    """A line per fact."""
+    return "\n".join(f"{key:16} {cell(value)}" for key, value in facts.items())
+
+
+def widths(text: str) -> list[int]:
+    """4, 3,4,5 or 2-8."""
+    first, dash, last = text.partition("-")
+    parts = (
+        [str(b) for b in range(int(first), int(last) + 1)]
+        if dash and whole(first, last)
+        else text.split(",")
+    )
+    if not whole(*parts):
+        from refquant.arrays.errors import BadInput
+
+        raise BadInput(f"bits={text!r}", "write 4 or 3,4,5 or 2-8")
+    return [int(part) for part in parts]
+
+
+def indices(text: str) -> list[int]:
+    """F,C,R,S as numbers."""
+    parts = text.split(",")
+    if not whole(*parts):
+        from refquant.arrays.errors import BadInput
+
+        raise BadInput(f"weight={text!r}", "write four numbers, such as 3,0,1,2")
+    return [int(part) for part in parts]
+
+
+def whole(*parts: str) -> bool:
+    """Whether all are decimal digits."""
+    return all(part.isdecimal() for part in parts)

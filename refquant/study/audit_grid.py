@@ -1,0 +1,76 @@
+"""The grid: float weights quantized in every way, measured, and forgotten again.
+
+One row per scheme, granularity and bits: the totals of audit.py over all layers. Layers are
+quantized one at a time, so the memory of one layer is enough.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.arrays.errors import BadInput
+from refquant.graph.graph import Model
+from refquant.quant.granularity import find_granularity
+from refquant.quant.scheme import check_bits
+from refquant.quant.schemes import find_scheme
+from refquant.quant.tensor import quantize
+from refquant.study.audit import audit_layer, total_of
+
+Weights = Mapping[str, NDArray[np.float32]]
+Map = Callable[..., Iterable[Any]]
+
+
+def weights_of(model: Model) -> Weights:
+    """The float weights of a model's convolutions by name."""
+    weights = {
+        node.name: node.arrays["weight"]
+        for node in model.nodes
+        if node.op == "conv" and isinstance(node.arrays["weight"], np.ndarray)
+    }
+    if not weights:
+        raise BadInput("model", "has no float weights", "a grid starts from a float model")
+    return weights
+
+
+def grid(
+    weights: Weights,
+    schemes: Iterable[str],
+    granularities: Iterable[str],
+    bits: Iterable[int],
+    *,
+    params_dtype: str = "float32",
+    map_layers: Map = map,
+) -> Iterator[dict[str, Any]]:
+    """Totals for every scheme, granularity and width, in this order; names are checked first.
+
+    map_layers   map, or the map of an executor; the rows do not depend on it
+    """
+    names = [find_scheme(scheme).name for scheme in schemes]
+    kept = [find_granularity(granularity).name for granularity in granularities]
+    widths = [check_bits(width) for width in bits]
+
+    for scheme, granularity, width in product(names, kept, widths):
+
+        def row(item: tuple[str, NDArray[np.float32]]) -> Any:
+            name, w = item
+            tensor = quantize(
+                w,
+                scheme=scheme,  # noqa: B023 (used before the loop goes on)
+                granularity=granularity,  # noqa: B023
+                bits=width,  # noqa: B023
+                params_dtype=params_dtype,
+                name=name,
+            )
+            return audit_layer(name, tensor, w)
+
+        rows = list(map_layers(row, weights.items()))
+        yield {
+            "scheme": scheme,
+            "granularity": granularity,
+            "bits": width,
+            "code_bits": rows[0].code_bits,
+            **total_of(rows),
+        }

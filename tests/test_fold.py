@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from refquant.graph.architecture import build
-from refquant.graph.fold import activation, apply, branches, fold, implicit_add, norm
+from refquant.graph.fold import (
+    activation,
+    apply,
+    branches,
+    fold,
+    implicit_add,
+    implicit_multiply,
+    norm,
+)
 from refquant.graph.graph import Counts, Model, Node
 from refquant.graph.walk import walk
 
@@ -36,6 +44,21 @@ def test_batch_norm_folds_as_worked_by_hand():
     assert node.name == "c"
     found = [node.arrays[key].item() for key in ("weight", "bias", "bias_magnitude")]
     assert found == pytest.approx([3, -5, 7], abs=1e-12)
+
+
+def test_a_bias_in_front_of_a_batch_norm_is_scaled_with_it():
+    # As above, and a bias of 2: b' = -5 + 2 * 1.5 = -2, magnitude 7 + 2 * 1.5 = 10.
+    nodes = (conv("c", "images", 2.0, -2.0), batch_norm("n", "c", 3, 1, 4, 3.999))
+    (node,) = apply(norm, nodes)
+    assert node.arrays["bias"].item() == pytest.approx(-5 - 3, abs=1e-12)
+    assert node.arrays["bias_magnitude"].item() == pytest.approx(10, abs=1e-12)
+
+
+def test_an_implicit_multiplication_scales_and_its_sign_leaves_the_magnitude():
+    im = Node("m", "multiply_channel", ("c",), {}, {"implicit": np.array([-3.0])})
+    (node,) = apply(implicit_multiply, (conv("c", "images", 2.0, 5.0), im))
+    found = [node.arrays[key].item() for key in ("weight", "bias", "bias_magnitude")]
+    assert found == [-6, -15, 15]
 
 
 def test_rep_conv_branches_add_up_in_the_centre():

@@ -1,8 +1,8 @@
 """Lowering: every composed module on one pixel, where a convolution is a multiplication.
 
 A convolution with weight w and no bias multiplies a single pixel by w, max pooling leaves it as
-it is, and a concatenation with a convolution after it becomes a sum of products. So each result can
-be worked out on paper, and exchanging two inputs changes it.
+it is, and a concatenation with a convolution after it becomes a sum of products. So each result
+can be worked out on paper, and exchanging two inputs changes it.
 """
 
 import numpy as np

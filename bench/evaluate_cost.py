@@ -1,6 +1,9 @@
-"""What an evaluation costs: `python bench/evaluate_cost.py MODEL IMAGES ANNOTATIONS [COUNT]`.
+"""What an evaluation costs, per image and worker; what 100 of them cost on a cluster.
 
-The first COUNT images (default 16) are evaluated in this process and by two worker processes of
+    python bench/evaluate_cost.py MODEL IMAGES ANNOTATIONS [COUNT [CONF]]
+
+For a model of random weights choose CONF 1: nothing is found, as its boxes would be noise. The
+first COUNT images (default 16) are evaluated in this process and by two worker processes of
 one thread each, by both protocols. Verified first: both give the same results. Printed:
 
     core s per image   processor time of the process: reading, network, NMS; without the start
@@ -63,13 +66,16 @@ def look_at(executor: Executor) -> dict[int, Worker]:
     return {worker.pid: worker for worker in executor.map(look, range(4 * WORKERS))}
 
 
-def per_image_here(model: Model, dataset: DataSet, protocol: str) -> tuple[float, Any]:
+def per_image_here(
+    model: Model, dataset: DataSet, protocol: str, conf: float
+) -> tuple[float, Any]:
     """(1) in this process, between the first image's end and the last one's; and the results."""
     moments: list[float] = []
     stats = evaluate(
         model,
         dataset,
         protocol=protocol,
+        conf=conf,
         progress=lambda done, total: moments.append(time.process_time()),
     )
     return float(np.mean(np.diff(moments)[1:])), stats
@@ -82,16 +88,20 @@ def scoring(dataset: DataSet, results: Any) -> float:
     return (time.process_time() - start) / len(dataset.images)
 
 
-def main(model_path: str, images: str, annotations: str, count: str = "16") -> None:
+def main(
+    model_path: str, images: str, annotations: str, count: str = "16", conf: str = "0.001"
+) -> None:
     dataset = read_dataset(images, annotations)
     dataset = dataset.only({image.id for image in dataset.images[: int(count)]})
     model = load_model(model_path)
     rows, costs = [], []
     for protocol in PROTOCOLS:
         evaluate(model, dataset.only({dataset.images[0].id}), protocol=protocol)  # compiles
-        cost, here = per_image_here(model, dataset, protocol)
+        cost, here = per_image_here(model, dataset, protocol, float(conf))
         with process_pool(WORKERS) as executor:
-            there = evaluate(model, dataset, protocol=protocol, executor=executor)
+            there = evaluate(
+                model, dataset, protocol=protocol, conf=float(conf), executor=executor
+            )
             assert there == here, "two workers gave other results than this process"
             workers = list(look_at(executor).values())
         total = sum(worker.seconds for worker in workers)

@@ -88,14 +88,20 @@ def score(
     )
 
 
-def matched(dataset: DataSet, results: Sequence[Result]) -> Any:
-    """pycocotools' COCOeval after `evaluate`: every result matched to a true box or to none."""
+def matched(dataset: DataSet, results: Sequence[Result], *, by_size: bool = True) -> Any:
+    """pycocotools' COCOeval after `evaluate`: every result matched to a true box or to none.
+
+    by_size=False leaves out the three ranges of areas, which takes a third of the time.
+    """
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
         judge = COCOeval(true_boxes(dataset), found_boxes(dataset, results), "bbox")
         judge.params.imgIds = [image.id for image in dataset.images]
         judge.params.catIds = [category.id for category in dataset.categories]
+        if not by_size:
+            judge.params.areaRng = judge.params.areaRng[:1]
+            judge.params.areaRngLbl = judge.params.areaRngLbl[:1]
         judge.evaluate()
     return judge
 

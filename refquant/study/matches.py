@@ -42,13 +42,11 @@ class Matches(NamedTuple):
 
 def matches_of(dataset: DataSet, results: Iterable[Result]) -> Matches:
     """pycocotools' decisions about COCO results, boxes of all sizes."""
-    judge = matched(dataset, in_order(results))
-    areas, images = len(judge.params.areaRng), len(judge.params.imgIds)
-    most = judge.params.maxDets[-1]
-    # evalImgs is a list by category, then by range of areas (the first is "all"), then by image.
+    judge = matched(dataset, in_order(results), by_size=False)
+    images, most = len(judge.params.imgIds), judge.params.maxDets[-1]
+    # evalImgs is a list by category, then by image.
     by_category = [
-        judge.evalImgs[k * areas * images : (k * areas + 1) * images]
-        for k in range(len(judge.params.catIds))
+        judge.evalImgs[k * images : (k + 1) * images] for k in range(len(judge.params.catIds))
     ]
     parts = [category_matches(found, len(judge.params.iouThrs), most) for found in by_category]
     return Matches(

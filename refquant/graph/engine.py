@@ -34,8 +34,17 @@ MOST_IDLE = 2  # networks kept per model; each has an arena, 80 MB for YOLOv7 at
 
 
 def prepared(model: Model) -> Model:
-    """The model with every convolution's weight in panels; a prepared model stays as it is."""
-    return model.with_nodes(tuple(prepared_node(node) for node in model.nodes))
+    """The model with every convolution's weight in panels; a prepared model stays as it is.
+
+    `prepared(load_model(path))` holds the weights once: nobody else has the model, so each plain
+    weight goes as soon as its panels are there.
+    """
+    rest, nodes = model.with_nodes(()), list(model.nodes)
+    del model
+    for i, node in enumerate(nodes):
+        nodes[i] = prepared_node(node)
+        del node
+    return rest.with_nodes(tuple(nodes))
 
 
 def prepared_node(node: Node) -> Node:

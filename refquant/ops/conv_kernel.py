@@ -21,37 +21,24 @@ part of the next panel into L2.
 from typing import Any
 
 from refquant.ops.activation_loops import leaky, sigmoid, silu
-from refquant.ops.jit import inner
+from refquant.ops.jit import inlined, inner
 from refquant.ops.panels_kernel import dequantize_panel
 from refquant.ops.simd import (
     load,
     load_int,
-    prefetch_l1,
     prefetch_l2,
     store,
     store_int,
-    sum_products_6x1,
-    sum_products_6x4,
-    sum_products_8x2,
+    tile_6x1,
+    tile_6x4,
+    tile_8x2,
 )
 from refquant.ops.steps import LEAKY, LINEAR, SIGMOID, SILU
 
 LINE = 64
-# A thread's scratch memory, bytes from its start: where the tile's pixels are in the input and in
-# the output (8 int64 each), the tile's sums (24 lines), a dequantized panel.
-WINDOWS, OUTPUTS, SUMS, PANEL = 0, 64, 128, 128 + 24 * LINE
-
-
-@inner
-def tile_pixels(vectors: int) -> int:
-    """Pixels of the tile with that many vectors, as in tiles.py."""
-    return 8 if vectors == 2 else 6
-
-
-@inner
-def vectors_present(step: Any, group: int) -> int:
-    """Vectors of a group that the output map has; the last group may hang over."""
-    return min(step.vectors, step.blocks - group * step.vectors)
+# A thread's scratch memory, bytes from its start: where each pixel of a tile is in the input, in
+# the output, and where the bias is, 8 int64 each; a dequantized panel.
+WINDOWS, OUTPUTS, BIASES, PANEL = 0, 64, 128, 192
 
 
 @inner
@@ -60,71 +47,85 @@ def conv_item(step: Any, item: int, scratch: int) -> None:
     group = item % step.groups
     first = item // step.groups * step.pixels
     last = min(first + step.pixels, step.rows * step.columns)
-    panel_line = 64 * step.vectors
     for k in range(0, step.products, step.chain):
         count = min(step.chain, step.products - k)
         if step.code_bits == 0:
-            weight = step.weight + (group * step.products + k) * panel_line
+            weight = step.weight + (group * step.products + k) * LINE * step.vectors
         else:
             weight = scratch + PANEL
             dequantize_panel(step, group, k, count, weight)
-        conv_block(step, group, first, last, k, count, weight, scratch)
-
-
-@inner
-def conv_block(
-    step: Any, group: int, first: int, last: int, k: int, count: int, weight: int, scratch: int
-) -> None:
-    """One K-block, products k ... k + count - 1, for all tiles of an item."""
-    pixels = tile_pixels(step.vectors)
-    tiles = (last - first + pixels - 1) // pixels
-    # The panel that comes next in memory is next to be used: a share of it per tile.
-    ahead = weight + count * 64 * step.vectors
-    share = (count * step.vectors + tiles - 1) // tiles * LINE if step.code_bits == 0 else 0
-    row, column = first // step.columns, first % step.columns
-    y = step.y + group * step.vectors * step.y_plane
-    vectors = vectors_present(step, group)
-    for pixel in range(first, last, pixels):
-        present = min(pixels, last - pixel)
-        for p in range(pixels):
-            window = step.x + row * step.stride * step.x_row + column * step.stride * step.x_pixel
-            output = y + row * step.y_row + column * LINE
-            store_int(scratch + WINDOWS + 8 * p, window)
-            store_int(scratch + OUTPUTS + 8 * p, output)
-            if p < present:
-                for v in range(vectors):
-                    prefetch_l1(output + v * step.y_plane)
-            if p + 1 < present or p + 1 == pixels:
-                column += 1
-                if column == step.columns:
-                    row, column = row + 1, 0
-        for line in range(ahead, ahead + share, LINE):
-            prefetch_l2(line)
-        ahead += share
-        windows, offsets, sums = scratch + WINDOWS, step.offsets + 8 * k, scratch + SUMS
         if step.vectors == 4:
-            sum_products_6x4(windows, offsets, count, weight, sums)
+            conv_block_6x4(step, group, first, last, k, count, weight, scratch)
         elif step.vectors == 2:
-            sum_products_8x2(windows, offsets, count, weight, sums)
+            conv_block_8x2(step, group, first, last, k, count, weight, scratch)
         else:
-            sum_products_6x1(windows, offsets, count, weight, sums)
-        add_tile(step, group, present, k == 0, k + count == step.products, scratch)
+            conv_block_6x1(step, group, first, last, k, count, weight, scratch)
 
 
-@inner
-def add_tile(
-    step: Any, group: int, present: int, is_first: bool, is_last: bool, scratch: int
-) -> None:
-    """total = total + acc for the pixels of a tile that are present; then the activation."""
-    activation = step.activation if is_last else LINEAR
-    bias = step.bias + group * step.vectors * LINE
-    for p in range(present):
-        output = load_int(scratch + OUTPUTS + 8 * p)
-        sums = scratch + SUMS + p * step.vectors * LINE
-        for v in range(vectors_present(step, group)):
-            place = output + v * step.y_plane
-            total = load(bias + v * LINE) if is_first else load(place)  # (1)
-            total = total + load(sums + v * LINE)  # (4)
+def conv_block(pixels: int, vectors: int, tile: Any) -> Any:
+    """The function that does one K-block of an item in tiles of pixels x vectors."""
+
+    @inner
+    def block(
+        step: Any,
+        group: int,
+        first: int,
+        last: int,
+        k: int,
+        count: int,
+        weight: int,
+        scratch: int,
+    ) -> None:
+        # Fields of the step get names here, so that they stay in registers: LLVM must expect every
+        # store to change a record in memory.
+        stride, columns, y_row, y_plane = step.stride, step.columns, step.y_row, step.y_plane
+        x_row, x_pixel = stride * step.x_row, stride * step.x_pixel
+        windows, outputs = scratch + WINDOWS, scratch + OUTPUTS
+        offsets = step.offsets + 8 * k
+        starts, start_plane = outputs, y_plane
+        if k == 0:
+            starts, start_plane = scratch + BIASES, LINE
+            for p in range(pixels):
+                store_int(starts + 8 * p, step.bias + group * vectors * LINE)
+        activation = step.activation if k + count == step.products else LINEAR
+        # The panel that comes next in memory is next to be used: a share of it per tile.
+        tiles = (last - first + pixels - 1) // pixels
+        ahead = weight + count * LINE * vectors
+        share = (count * vectors + tiles - 1) // tiles * LINE if step.code_bits == 0 else 0
+        row, column = first // columns, first % columns
+        window = step.x + row * x_row + column * x_pixel
+        output = step.y + group * vectors * y_plane + row * y_row + column * LINE
+        for pixel in range(first, last, pixels):
+            present = min(pixels, last - pixel)
+            for p in range(pixels):
+                store_int(windows + 8 * p, window)
+                store_int(outputs + 8 * p, output)
+                if p < present - 1 or present == pixels:
+                    column += 1
+                    window += x_pixel
+                    output += LINE
+                    if column == columns:
+                        column = 0
+                        window += x_row - columns * x_pixel
+                        output += y_row - columns * LINE
+            for line in range(ahead, ahead + share, LINE):
+                prefetch_l2(line)
+            ahead += share
+            tile(windows, offsets, count, weight, starts, start_plane, outputs, y_plane)
+            if activation != LINEAR:
+                activate(outputs, y_plane, activation, present, vectors)
+
+    return block
+
+
+@inlined
+def activate(outputs: int, plane: int, activation: int, pixels: int, vectors: int) -> None:
+    """The activation of a tile's totals, while they are in L1."""
+    for p in range(pixels):
+        output = load_int(outputs + 8 * p)
+        for v in range(vectors):
+            place = output + v * plane
+            total = load(place)
             if activation == SILU:
                 total = silu(total)
             elif activation == LEAKY:
@@ -132,3 +133,8 @@ def add_tile(
             elif activation == SIGMOID:
                 total = sigmoid(total)
             store(place, total)
+
+
+conv_block_6x4 = conv_block(6, 4, tile_6x4)
+conv_block_8x2 = conv_block(8, 2, tile_8x2)
+conv_block_6x1 = conv_block(6, 1, tile_6x1)

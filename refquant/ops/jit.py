@@ -44,6 +44,11 @@ def inner(function: Callable) -> Any:
     return njit(function, **OPTIONS)
 
 
+def inlined(function: Callable) -> Any:
+    """As `inner`, for what must not cost a call."""
+    return njit(function, forceinline=True, **OPTIONS)
+
+
 class _Announcer(event.Listener):
     """Says that a kernel is being compiled; Numba tells it of every compilation."""
 

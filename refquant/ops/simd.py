@@ -6,11 +6,13 @@ text serves numbers and lanes alike. LLVM maps 16 lanes onto what the CPU has: o
 AVX-512, two of AVX2, four of NEON, or 16 scalars. Every operation is IEEE 754's, lane by lane,
 with no licence to reorder or to contract: the bits do not depend on the mapping.
 
-    a + b, a - b, a * b, a / b, -a      one rounding each
+    a + b, a - b, a * b, a / b          one rounding each
+    -a, abs(a)                          exact
     a > b, a < b, a == b                Mask; false where a lane is NaN
     a != b                              Mask; true where a lane is NaN
     p | q                               Mask
     choose(p, a, b)                     a where p holds, b elsewhere
+    every(p)                            whether p holds in all lanes
     fma(x, y, z)                        round(x * y + z), one rounding
     floor(x)                            the largest whole number <= x
     power_of_two(n)                     2.0**n for a whole n in [-126, 127]
@@ -25,7 +27,7 @@ An address is an int64 in bytes; nothing checks it, so only plans make addresses
     load_mask(a)                        16 bits, the lowest for lane 0
     prefetch_l1(a), prefetch_l2(a)      ask for the cache line of a; change nothing
     fetch_add(a, n)                     atomically: gives the int64 at a and adds n to it
-    sum_products_6x4 and its like       the loop that a convolution spends its time in
+    tile_6x4 and its like               the loop that a convolution spends its time in
 """
 
 import inspect
@@ -105,6 +107,12 @@ teach(operator.gt, mask, (lanes, lanes), lambda b, x, y: b.fcmp_ordered(">", x, 
 teach(operator.lt, mask, (lanes, lanes), lambda b, x, y: b.fcmp_ordered("<", x, y))
 teach(operator.eq, mask, (lanes, lanes), lambda b, x, y: b.fcmp_ordered("==", x, y))
 teach(operator.ne, mask, (lanes, lanes), lambda b, x, y: b.fcmp_unordered("!=", x, y))
+teach(
+    abs,
+    lanes,
+    (lanes,),
+    lambda b, x: b.call(function_of(b, "llvm.fabs.v16f32", VECTOR, VECTOR), [x]),
+)
 teach(operator.or_, mask, (mask, mask), lambda b, p, q: b.or_(p, q))
 
 
@@ -162,17 +170,34 @@ def suffix(value: Any) -> str:
     return "v16f32" if value.type == VECTOR else "f32"
 
 
+def fused(builder: Any, x: Any, y: Any, z: Any) -> Any:
+    """LLVM's fused multiply-add of float32 or vectors."""
+    name = f"llvm.fma.{suffix(x)}"
+    return builder.call(function_of(builder, name, x.type, *[x.type] * 3), [x, y, z])
+
+
 @word_of_one_kind
 def choose(builder: Any, test: Any, x: Any, y: Any) -> Any:
     """x where `test` (Mask, or bool for float32) holds, y elsewhere."""
     return builder.select(test, x, y)
 
 
+@intrinsic
+def every(_context: Any, test: Any) -> Any:
+    """Whether all lanes of a Mask hold; a bool stays as it is."""
+
+    def codegen(_target: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        if test == types.boolean:
+            return values[0]
+        return builder.icmp_unsigned("==", builder.bitcast(values[0], INT16), INT16(0xFFFF))
+
+    return types.boolean(test), codegen
+
+
 @word_of_one_kind
 def fma(builder: Any, x: Any, y: Any, z: Any) -> Any:
     """round(x * y + z), one rounding."""
-    name = f"llvm.fma.{suffix(x)}"
-    return builder.call(function_of(builder, name, x.type, *[x.type] * 3), [x, y, z])
+    return fused(builder, x, y, z)
 
 
 @word_of_one_kind
@@ -270,28 +295,37 @@ def fetch_add(builder: Any, where: Any, n: Any) -> Any:
     return builder.atomic_rmw("add", pointer(builder, where, INT64), n, "seq_cst")
 
 
-def sum_products(pixels: int, vectors: int) -> Any:
-    """The word that computes `pixels` x `vectors` sums of products, each of them 16 lanes wide.
+def tile(pixels: int, vectors: int) -> Any:
+    """The word that adds a K-block's sums of products to `pixels` x `vectors` totals of 16 lanes.
 
-    word(inputs, offsets, count, weight, out), all int64, all but `count` addresses:
-        inputs   (pixels,) int64       where each pixel's window begins
-        offsets  (count,) int64        in bytes from there to the value that product k takes
-        weight   (count, vectors, 16)  float32
-        out      (pixels, vectors, 16) float32
-    computes, with one rounding per step and in the order of k,
-        out[p, v] = fma(x[k], weight[k, v], ...) over k from +0.0,  x[k] at inputs[p] +
-        offsets[k]
+    word(windows, offsets, count, weight, starts, start_plane, totals, plane), all of them int64:
+        windows  (pixels,) int64       address where each pixel's window begins
+        offsets  (count,) int64        bytes from there to the value that product k takes
+        weight   (count, vectors, 16)  float32, an address
+        starts   (pixels,) int64       address of each pixel's totals so far, a vector each start_plane
+        totals   (pixels,) int64       address of its new totals, a vector each `plane` bytes
+    computes, one rounding per step and in the order of k, with x[k] at windows[p] + offsets[k],
+        acc = +0.0;  acc = fma(x[k], weight[k, v], acc) for all k;  total[p, v] = start[p, v] + acc
 
-    The pixels * vectors sums live in registers: LLVM sees them as phi nodes, and Numba not at
-    all.
+    The sums live in registers: LLVM sees them as phi nodes, and Numba not at all. All totals are
+    read before the first is written, so starts may be totals, and a pixel may stand there twice.
     """
 
-    @word(types.void, *[address] * 5)
-    def tile(builder: Any, inputs: Any, offsets: Any, count: Any, weight: Any, out: Any) -> None:
-        windows = [read(builder, inputs, INT64, 8, 8 * p) for p in range(pixels)]
-        fused = function_of(builder, "llvm.fma.v16f32", VECTOR, *[VECTOR] * 3)
+    @word(types.void, *[address] * 8)
+    def add_products(
+        builder: Any,
+        windows: Any,
+        offsets: Any,
+        count: Any,
+        weight: Any,
+        starts: Any,
+        start_plane: Any,
+        totals: Any,
+        plane: Any,
+    ) -> None:
+        inputs = table(builder, windows, pixels)
         before = builder.block
-        loop, after = (builder.append_basic_block(name) for name in ("products", "sums"))
+        loop, after = (builder.append_basic_block(name) for name in ("products", "totals"))
         builder.branch(loop)
         builder.position_at_end(loop)
         k, w = builder.phi(INT64), builder.phi(INT64)
@@ -300,9 +334,9 @@ def sum_products(pixels: int, vectors: int) -> Any:
         row = [read(builder, w, VECTOR, 64, 64 * v) for v in range(vectors)]
         grown = []
         for p in range(pixels):
-            x = splat(builder, read(builder, builder.add(windows[p], offset), FLOAT32, 4))
+            x = splat(builder, read(builder, builder.add(inputs[p], offset), FLOAT32, 4))
             for v in range(vectors):
-                grown.append(builder.call(fused, [x, row[v], sums[p * vectors + v]]))
+                grown.append(fused(builder, x, row[v], sums[p * vectors + v]))
         next_k, next_w = builder.add(k, INT64(1)), builder.add(w, INT64(64 * vectors))
         zero = ir.Constant(VECTOR, [0.0] * LANES)
         firsts = (INT64(0), weight, *[zero] * len(sums))
@@ -311,12 +345,24 @@ def sum_products(pixels: int, vectors: int) -> Any:
             value.add_incoming(later, loop)
         builder.cbranch(builder.icmp_signed("<", next_k, count), loop, after)
         builder.position_at_end(after)
-        for i, total in enumerate(grown):
-            write(builder, total, out, 64, 64 * i)
+        sources = places(builder, table(builder, starts, pixels), start_plane, vectors)
+        new = [builder.fadd(read(builder, a, VECTOR, 64), x) for a, x in zip(sources, grown)]
+        targets = places(builder, table(builder, totals, pixels), plane, vectors)
+        for a, total in zip(targets, new):
+            write(builder, total, a, 64)
 
-    return tile
+    return add_products
 
 
-sum_products_6x4 = sum_products(6, 4)
-sum_products_8x2 = sum_products(8, 2)
-sum_products_6x1 = sum_products(6, 1)
+def table(builder: Any, where: Any, count: int) -> list[Any]:
+    """`count` int64 at an address."""
+    return [read(builder, where, INT64, 8, 8 * i) for i in range(count)]
+
+
+def places(builder: Any, firsts: list[Any], plane: Any, count: int) -> list[Any]:
+    """first + v * plane for every first, v < count."""
+    steps = [builder.mul(plane, INT64(v)) for v in range(count)]
+    return [builder.add(first, step) for first in firsts for step in steps]
+
+
+tile_6x4, tile_8x2, tile_6x1 = tile(6, 4), tile(8, 2), tile(6, 1)

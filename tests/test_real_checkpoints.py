@@ -117,6 +117,9 @@ def test_float32_is_as_accurate_as_the_public_float32(real, kind):
         ("yolov7-training-w8", "yolov7", 0.125, True),
         ("yolov7-tiny-deploy-w4", "yolov7-tiny", 0.25, False),
         ("yolov7-tiny-training-w4", "yolov7-tiny", 0.25, True),
+        ("yolov7-w6-deploy-w8", "yolov7-w6", 0.125, False),
+        ("yolov7-w6-training-w8", "yolov7-w6", 0.125, True),
+        ("yolov7-e6-deploy-w8", "yolov7-e6", 0.125, False),
     ),
 )
 @pytest.mark.parametrize("fold", (True, False), ids=("folded", "unfolded"))
@@ -125,7 +128,7 @@ def test_the_graph_of_the_file_is_that_of_the_table(
 ):
     path, _ = paths(real, name)
     found = read(path, fold=fold)
-    table = build(architecture, width, implicit=implicit, folded=fold)
+    table = build(architecture, width, implicit=implicit, auxiliary=implicit, folded=fold)
     for node, other in zip(found.nodes, table.nodes, strict=True):
         assert (node.name, node.op, node.inputs) == (other.name, other.op, other.inputs)
         assert dict(node.attributes) == dict(other.attributes)

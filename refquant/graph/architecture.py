@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.arrays.table import Table
-from refquant.graph import yolov7, yolov7_tiny
+from refquant.graph import yolov7, yolov7_p6, yolov7_tiny, yolov7x
 from refquant.graph.blocks import Row, Rows
 from refquant.graph.fold import fold
 from refquant.graph.graph import Model, cast, count
@@ -24,7 +24,7 @@ from refquant.graph.lower import lower
 from refquant.graph.module import Layer, Module
 
 EPS = 1e-3
-STRIDES = (8, 16, 32)
+STRIDES = (8, 16, 32)  # of the networks with three levels; the others have a fourth
 
 
 class Architecture(NamedTuple):
@@ -35,12 +35,29 @@ class Architecture(NamedTuple):
     activation: str
     anchors: tuple[tuple[tuple[int, int], ...], ...]
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels per cell of each level."""
+        return tuple(STRIDES[0] << k for k in range(len(self.anchors)))
+
+    def rows(self, auxiliary: bool = False) -> list[Row]:
+        """The table's rows; auxiliary: those of the training form, where that has more."""
+        net = Rows(auxiliary)
+        self.table(net)
+        return net.rows
+
 
 ARCHITECTURES = Table(
     "architecture",
     (
         Architecture("yolov7", yolov7.table, "SiLU", yolov7.ANCHORS),
         Architecture("yolov7-tiny", yolov7_tiny.table, "LeakyReLU", yolov7_tiny.ANCHORS),
+        Architecture("yolov7-tiny-silu", yolov7_tiny.table, "SiLU", yolov7_tiny.ANCHORS),
+        Architecture("yolov7x", yolov7x.table, "SiLU", yolov7.ANCHORS),
+        Architecture("yolov7-w6", yolov7_p6.w6, "SiLU", yolov7_p6.ANCHORS),
+        Architecture("yolov7-e6", yolov7_p6.e6, "SiLU", yolov7_p6.ANCHORS),
+        Architecture("yolov7-d6", yolov7_p6.d6, "SiLU", yolov7_p6.ANCHORS),
+        Architecture("yolov7-e6e", yolov7_p6.e6e, "SiLU", yolov7_p6.ANCHORS),
     ),
 )
 
@@ -55,19 +72,22 @@ def build(
     *,
     classes: int = 80,
     implicit: bool = False,
+    auxiliary: bool = False,
     folded: bool = True,
 ) -> Model:
     """A network with random weights; see the file's docstring.
 
     width      multiplies every filter count, rounded up to a multiple of 8, as the family does
     implicit   whether the head has the implicit layers of the training form
+    auxiliary  whether it stands behind the auxiliary layers of W6, E6, D6 and E6E's training form
     folded     the folded form, or the unfolded one
     """
     if not 0 < width <= 4:
         raise BadInput(f"width={width}", "choose a number above 0 and up to 4")
     architecture = ARCHITECTURES[name]
     rng = np.random.default_rng(seed)
-    layers = layers_of(architecture, width, classes, implicit, random_arrays(rng))
+    arrays = random_arrays(rng)
+    layers = layers_of(architecture, width, classes, implicit, arrays, auxiliary=auxiliary)
     nodes = lower(layers)
     class_names = tuple(f"class {i}" for i in range(classes))
     source = {"name": f"random:{name}", "width": str(width), "seed": str(seed)}
@@ -98,13 +118,13 @@ def layers_of(
     implicit: bool,
     make_array: MakeArray,
     prefix: str = "model",
+    *,
+    auxiliary: bool = False,
 ) -> list[Layer]:
     """The table's rows as layers of modules, with arrays from make_array."""
-    rows = Rows()
-    architecture.table(rows)
     channels: dict[int, int] = {-1: 3}
     layers = []
-    for index, row in enumerate(rows.rows):
+    for index, row in enumerate(architecture.rows(auxiliary)):
         incoming = [channels[source] for source in row.sources]
         make = Maker(f"{prefix}.{index}", make_array, architecture, width, classes, implicit)
         module, channels[index] = make.module(row, incoming)
@@ -134,13 +154,17 @@ class Maker(NamedTuple):
         if row.kind == "SP":
             (kernel,) = row.arguments
             return Module("SP", children={"m": pool(kernel, 1, kernel // 2)}), c
+        if row.kind == "ReOrg":
+            return Module("ReOrg"), 4 * c
+        if row.kind == "Shortcut":
+            return Module("Shortcut"), c
         if row.kind == "Detect":
             return self.detect(incoming), 0
         filters = 8 * math.ceil(row.arguments[0] * self.width / 8)
         if row.kind == "Conv":
             _, kernel, stride = row.arguments
             return self.conv("", c, filters, kernel, stride), filters
-        make = {"RepConv": self.rep_conv, "SPPCSPC": self.sppcspc}[row.kind]
+        make = {"RepConv": self.rep_conv, "SPPCSPC": self.sppcspc, "DownC": self.down_c}[row.kind]
         return make(c, filters), filters
 
     def conv2d(self, part: str, c: int, filters: int, kernel: int, stride: int = 1) -> Module:
@@ -187,16 +211,32 @@ class Maker(NamedTuple):
         children["m"] = Module("ModuleList", children=pools)
         return Module("SPPCSPC", children=children)
 
+    def down_c(self, c: int, filters: int) -> Module:
+        half = filters // 2
+        children = {
+            "cv1": self.conv(".cv1", c, c, 1),
+            "cv2": self.conv(".cv2", c, half, 3, 2),
+            "cv3": self.conv(".cv3", c, half, 1),
+            "mp": pool(2, 2, 0),
+        }
+        return Module("DownC", children=children)
+
+    def head_conv(self, part: str, c: int, filters: int) -> Module:
+        """A 1x1 convolution with a bias."""
+        conv = self.conv2d(part, c, filters, 1)
+        bias = self.make_array(f"{self.name}{part}.bias", (filters,))
+        return Module("Conv2d", conv.attributes, {**conv.arrays, "bias": bias})
+
     def detect(self, incoming: Sequence[int]) -> Module:
+        """The head; inputs beyond one per level are auxiliary."""
         anchors = np.array(self.architecture.anchors, np.float32)
         filters = anchors.shape[1] * (5 + self.classes)
+        leads = incoming[: len(anchors)]
         convs: dict[str, Module] = {}
         adds: dict[str, Module] = {}
         multiplies: dict[str, Module] = {}
-        for k, c in enumerate(incoming):
-            conv = self.conv2d(f".m.{k}", c, filters, 1)
-            bias = self.make_array(f"{self.name}.m.{k}.bias", (filters,))
-            convs[str(k)] = Module("Conv2d", conv.attributes, {**conv.arrays, "bias": bias})
+        for k, c in enumerate(leads):
+            convs[str(k)] = self.head_conv(f".m.{k}", c, filters)
             for key, into, size in (("ia", adds, c), ("im", multiplies, filters)):
                 values = self.make_array(f"{self.name}.{key}.{k}.{key}", (size,))
                 into[str(k)] = Module("Implicit", arrays={"implicit": values})
@@ -204,7 +244,12 @@ class Maker(NamedTuple):
         if self.implicit:
             children["ia"] = Module("ModuleList", children=adds)
             children["im"] = Module("ModuleList", children=multiplies)
-        return Module("Detect", {"strides": STRIDES}, {"anchors": anchors}, children)
+        if incoming[len(leads) :]:
+            behind = enumerate(incoming[len(leads) :])
+            more = {str(k): self.head_conv(f".m2.{k}", c, filters) for k, c in behind}
+            children["m2"] = Module("ModuleList", children=more)
+        strides = self.architecture.strides
+        return Module("Detect", {"strides": strides}, {"anchors": anchors}, children)
 
 
 def pool(kernel: int, stride: int, padding: int) -> Module:

@@ -10,6 +10,7 @@ and returns the index of the last one. p is its input, C(c, k, s) a convolution 
     MPD(c, skip)              [C(c,3,2) of C(c,1) of p, C(c,1) of maxpool of p, skip]
     UP(c, skip)               [C(c,1) of skip, upsampled C(c,1) of p]
     DN(c, skip)               [C(c,3,2) of p, skip]
+    E2(...)                   two ELANs of the same p, each with weights of its own; their sum
     SPP(c)                    yolov7-tiny's pyramid of poolings, as layers of its own
 Source: Wang, Bochkovskiy and Liao 2022, arXiv 2207.02696; layer lists of the released files.
 """
@@ -27,10 +28,14 @@ class Row(NamedTuple):
 
 
 class Rows:
-    """The rows so far; each method appends and returns the index of its last row."""
+    """The rows so far; each method appends and returns the index of its last row.
 
-    def __init__(self) -> None:
+    auxiliary    whether `detect` appends the auxiliary convolutions of the training form
+    """
+
+    def __init__(self, auxiliary: bool = False) -> None:
         self.rows: list[Row] = []
+        self.auxiliary = auxiliary
 
     @property
     def last(self) -> int:
@@ -48,14 +53,20 @@ class Rows:
     def conv(self, filters: int, kernel: int, stride: int = 1, of: int | None = None) -> int:
         return self.add("Conv", filters, kernel, stride, of=of)
 
-    def elan(self, m: int, h: int, n: int, out: int, taps: str) -> int:
-        p = self.last
+    def elan(self, m: int, h: int, n: int, out: int, taps: str, of: int | None = None) -> int:
+        p = self.last if of is None else of
         a = self.conv(m, 1, of=p)
         b = self.conv(m, 1, of=p)
         chain = [self.conv(h, 3) for _ in range(n)]
         chosen = chain if taps == "all" else chain[1::2]
         self.add("Concat", of=[*reversed(chosen), b, a])
         return self.conv(out, 1)
+
+    def e2(self, m: int, h: int, n: int, out: int, taps: str) -> int:
+        p = self.last
+        first = self.elan(m, h, n, out, taps)
+        second = self.elan(m, h, n, out, taps, of=p)
+        return self.add("Shortcut", of=[second, first])
 
     def mpd(self, c: int, *skip: int) -> int:
         p = self.last
@@ -84,3 +95,11 @@ class Rows:
         joined = self.conv(c, 1)
         self.add("Concat", of=[joined, a])
         return self.conv(c, 1)
+
+    def detect(self, leads: Sequence[int], auxiliary: Sequence[tuple[int, int]] = ()) -> int:
+        """The head, on the lead layers; in the training form also on auxiliary convolutions.
+
+        auxiliary    (filters, layer) per level: C(filters, 3) of that layer
+        """
+        chosen = auxiliary if self.auxiliary else ()
+        return self.add("Detect", of=[*leads, *(self.conv(c, 3, of=x) for c, x in chosen)])

@@ -39,4 +39,4 @@ def table(net: Rows) -> None:
     d5 = net.elan(512, 256, 4, 512, "all")
 
     levels = [net.add("RepConv", c, of=x) for c, x in ((256, n3), (512, d4), (1024, d5))]
-    net.add("Detect", of=levels)
+    net.detect(levels)

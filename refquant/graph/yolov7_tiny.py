@@ -35,4 +35,4 @@ def table(net: Rows) -> None:
     d5 = net.elan(128, 128, 2, 256, "all")
 
     levels = [net.conv(c, 3, of=x) for c, x in ((128, n3), (256, d4), (512, d5))]
-    net.add("Detect", of=levels)
+    net.detect(levels)

@@ -119,7 +119,10 @@ class Scheme(NamedTuple):
         """dequantize in tiles."""
         x_hat = np.empty(codes.shape, np.float32)
         for rows, columns in tiles(codes.shape):
-            x_hat[rows, columns] = self.dequantize(codes[rows, columns], part(params, rows), bits)
+            # Parameters of strangers may decode to infinity: that is for the caller to judge.
+            with np.errstate(over="ignore"):
+                piece = self.dequantize(codes[rows, columns], part(params, rows), bits)
+            x_hat[rows, columns] = piece
         return x_hat
 
     def code_dtype(self, bits: int) -> type:

@@ -39,9 +39,9 @@ def find_scheme(name: str | Scheme) -> Scheme:
         return name
     if name.endswith(SUFFIX):
         return corrected(find_scheme(name.removesuffix(SUFFIX)))
-    base, _, option = name.partition(":")
+    base, colon, option = name.partition(":")
     scheme = SCHEMES[base]
-    if not option:
+    if not colon:
         return scheme
     if option not in scheme.options:
         choices = " | ".join((base, *(f"{base}:{key}" for key in scheme.options)))

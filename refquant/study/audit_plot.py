@@ -43,7 +43,8 @@ def plot_layers(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.bar(places, [row["sqnr_db"] for row in known], color="0.4")
     axes.set_xticks(places, [row["name"] for row in known], rotation=90, fontsize=5)
     axes.set_ylabel("SQNR (dB)")
-    axes.set_title(f"{known[0]['scheme']}, {known[0]['granularity']}, {known[0]['bits']} bits")
+    ways = {f"{row['scheme']}, {row['granularity']}, {row['bits']} bits" for row in known}
+    axes.set_title(ways.pop() if len(ways) == 1 else f"{len(ways)} ways of quantizing")
     save(figure, path)
 
 

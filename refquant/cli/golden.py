@@ -1,0 +1,66 @@
+"""`refquant golden MODEL IMAGE -o G.h5`: every output of a network, to check others against."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from refquant.arrays.errors import BadInput
+from refquant.cli.common import MODEL_HELP, add_threads, add_verb, positive, print_json
+
+EXAMPLE = """
+refquant golden yolov7.h5 photo.jpg -o G.h5                every output, the model with it
+refquant golden yolov7.h5 photo.jpg -o G.h5 --digests      hashes and statistics, a small file
+refquant golden yolov7.h5 photo.jpg -o G.h5 --keep "model.105*" --keep model.0.conv
+refquant golden yolov7.h5 input.npy -o G.npz --npz         of an input tensor (N, 3, H, W)
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = add_verb(subparsers, "golden", "record every output for one image", EXAMPLE)
+    parser.add_argument("model", help=MODEL_HELP)
+    parser.add_argument("image", type=Path, help="an image, or .npy with a float32 (N, 3, H, W)")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the golden file")
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument(
+        "--keep", action="append", metavar="PATTERN", help="keep only these nodes' outputs"
+    )
+    kept.add_argument("--digests", action="store_true", help="keep hashes and statistics only")
+    parser.add_argument(
+        "--size", type=positive, default=640, help="longer side in pixels (default: %(default)s)"
+    )
+    parser.add_argument("--npz", action="store_true", help="an .npz, without the model")
+    parser.add_argument("--no-model", action="store_true", help="do not store the model in it")
+    add_threads(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from refquant.formats import load_model
+    from refquant.study.golden import record_golden
+
+    if options.npz != (options.output.suffix.lower() == ".npz"):
+        raise BadInput(options.output, "--npz and the suffix .npz go together")
+    content = record_golden(
+        load_model(options.model),
+        tensor(options.image) if options.image.suffix.lower() == ".npy" else options.image,
+        options.output,
+        keep=() if options.digests else options.keep or ("*",),
+        size=options.size,
+        npz=options.npz,
+        with_model=not options.no_model,
+        threads=options.threads,
+    )
+    size = options.output.stat().st_size
+    result = {"output": str(options.output), "content_sha256": content, "bytes": size}
+    if options.json:
+        print_json(result)
+    else:
+        print(f"{options.output}  {size:,} bytes\ncontent_sha256 {content}")
+    return 0
+
+
+def tensor(path: Path) -> Any:
+    """The array of a .npy file."""
+    from refquant.study.tensors import read_npy
+
+    return read_npy(path)

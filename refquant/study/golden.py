@@ -1,0 +1,159 @@
+"""Recording a golden: one walk through the network, each output written as it comes.
+
+    record_golden(model, image, path) -> content_sha256
+
+    image   a file, pixels (H, W, 3) uint8 RGB, or an input tensor x (N, 3, H, W) float32
+    x       = letterbox of the pixels by the protocol `detect` (detect/letterbox.py)
+    y_i     = the nodes' outputs, arithmetic version 1: the same bits on every machine      (1)
+    found   = NMS of the candidates in the last output, boxes in pixels of the picture
+
+From a picture's file on, decoders may differ by a grey level; from the decoded pixels on, every
+number is defined. Memory: the network's arena and one output at a time.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.arrays.errors import BadInput
+from refquant.detect.image import read_image
+from refquant.detect.letterbox import Letterbox, letterbox, to_image, to_input
+from refquant.detect.predict import DETECT, place_of
+from refquant.formats import content_hash, hdf5
+from refquant.formats.node_json import group_of
+from refquant.graph.graph import INPUT, Model
+from refquant.graph.walk import walk
+from refquant.ops.nms import candidates, nms
+from refquant.study.golden_file import (
+    FORMAT,
+    FORMAT_VERSION,
+    Record,
+    content_sha256,
+    digest,
+    statistics,
+)
+from refquant.study.golden_sink import Sink, open_sink
+
+Float32 = NDArray[np.float32]
+Entry = tuple[str, str, tuple[int, ...], str]
+
+
+class Source(NamedTuple):
+    """An input tensor x (N, 3, H, W) and how it came from a picture, if it did."""
+
+    x: Float32
+    place: Letterbox | None
+    facts: dict[str, Any]
+
+
+def record_golden(
+    model: Model,
+    image: str | os.PathLike[str] | NDArray[Any],
+    path: str | os.PathLike[str],
+    *,
+    keep: Sequence[str] = ("*",),
+    size: int = 640,
+    npz: bool = False,
+    with_model: bool = True,
+    threads: int = 1,
+) -> str:
+    """Write the golden file and return its content_sha256.
+
+    keep        patterns of node names whose outputs are kept; () keeps digests and statistics
+    size        longer side of the network's input in pixels, for pictures
+    with_model  whether the file holds the model, so that it can be verified against by itself
+    """
+    for pattern in keep:
+        if not any(fnmatchcase(node.name, pattern) for node in model.nodes):
+            raise BadInput(f"keep {pattern!r}", "no node has such a name", "see refquant info")
+    source = source_of(model, image, size)
+    with open_sink(Path(path), npz) as sink:
+        model_facts, stored = model_part(model, with_model and not npz)
+        entries: list[Entry] = [("model", "json", (), model_facts["content_sha256"])]
+        last = source.x
+        for record, y in records(model, source.x, threads):
+            kept = any(fnmatchcase(record.name, pattern) for pattern in keep)
+            sink.put(record.name, {"output": y} if kept else {}, record.as_json())
+            entries.append((record.name, "<f4", record.shape, record.sha256))
+            last = y
+        entries += put_whole(sink, source, last, stored)
+        content = content_sha256(entries)
+        sink.finish(
+            {
+                "arithmetic": hdf5.ARITHMETIC_VERSION,
+                "content_sha256": content,
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "image": source.facts,
+                "model": model_facts,
+            }
+        )
+    return content
+
+
+def records(model: Model, x: Float32, threads: int) -> Iterator[tuple[Record, Float32]]:
+    """Equation (1): every node's record and output. The input tensor is number 0."""
+    for index, (node, y) in enumerate(walk(model, x, threads=threads), 1):
+        shape, text = tuple(int(size) for size in y.shape), statistics(y)
+        yield Record(node.name, node.op, node.inputs, index, shape, digest(y), text), y
+
+
+def put_whole(
+    sink: Sink, source: Source, predictions: Float32, stored: dict[str, NDArray[Any]]
+) -> list[Entry]:
+    """The group of the input: the tensor, the detections and the model."""
+    x = source.x
+    shape = tuple(int(size) for size in x.shape)
+    record = Record(INPUT, "input", (), 0, shape, digest(x), statistics(x))
+    found = detections(source, predictions)
+    sink.put(INPUT, {"output": x, **found, **stored}, record.as_json())
+    entries: list[Entry] = [(INPUT, "<f4", shape, record.sha256)]
+    for key, array in found.items():
+        entries.append((f"{INPUT}/{key}", array.dtype.str, array.shape, digest(array)))
+    return entries
+
+
+def detections(source: Source, predictions: Float32) -> dict[str, NDArray[Any]]:
+    """boxes, scores and classes of the first image, best first; empty where nothing was found."""
+    best = nms(candidates(predictions[0], conf=DETECT.conf, multi_label=False), iou=DETECT.iou)
+    if not len(best.scores):
+        return {}
+    boxes = best.boxes if source.place is None else to_image(best.boxes, source.place)
+    classes = best.classes.astype(np.int32)
+    return {"boxes": boxes.astype(np.float32), "scores": best.scores, "classes": classes}
+
+
+def source_of(model: Model, image: Any, size: int) -> Source:
+    """The input tensor of an image, in any of the three forms."""
+    if isinstance(image, np.ndarray) and image.ndim == 4:
+        if image.dtype != np.float32:
+            raise BadInput("image", f"an input tensor is float32, not {image.dtype}")
+        return Source(np.ascontiguousarray(image), None, {"name": "tensor"})
+    pixels = image if isinstance(image, np.ndarray) else read_image(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise BadInput("image", f"{pixels.dtype} {pixels.shape} is not uint8 (H, W, 3)")
+    protocol = replace(DETECT, size=size)
+    place = place_of((pixels.shape[0], pixels.shape[1]), protocol, model.stride)
+    name = "pixels" if isinstance(image, np.ndarray) else Path(image).name
+    geometry = {"resized": list(place.resized), "net": list(place.net)}
+    start = {"top": place.top, "left": place.left, "pixels": list(pixels.shape[:2])}
+    return Source(to_input(letterbox(pixels, place)), place, {"name": name, **geometry, **start})
+
+
+def model_part(model: Model, with_model: bool) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What the golden says about its model, and the model's file as bytes if it is to be kept."""
+    facts = {"name": model.source.get("name", ""), "source_sha256": model.source.get("sha256", "")}
+    if not with_model:
+        groups = {node.name: group_of(node, index) for index, node in enumerate(model.nodes)}
+        return {**facts, "content_sha256": content_hash.content_sha256(groups)}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.h5"
+        content = hdf5.write(model, path)
+        return {**facts, "content_sha256": content}, {"model": np.fromfile(path, np.uint8)}

@@ -1,0 +1,214 @@
+"""The tensors of another implementation: .npz, HDF5, a folder of .npy, one .npy, .onnx.
+
+    tensors_of(path, x) -> [Tensor(name, shape, dtype, read)], in the file's order
+
+Only headers are read here; `read()` gives one array. Float dtypes of 2, 4 and 8 bytes are taken as
+they are, everything else is refused when it is read, by name. An .onnx is run with the golden's
+input x (tensors_onnx.py). Files come from strangers: a size is compared with the bytes that exist
+before anything is allocated, arrays of Python objects (pickles) are never loaded, and in HDF5
+only hard links, plain storage and HDF5's own filters are followed.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import h5py
+import numpy as np
+from h5py import h5d, h5z
+from numpy.typing import NDArray
+
+from refquant.arrays.errors import BadInput
+from refquant.formats import first_bytes
+from refquant.formats.hdf5_check import SIGNATURE
+
+Array = NDArray[Any]
+LARGEST = 1 << 32  # bytes of one tensor
+MOST_TENSORS = 20_000
+FLOATS = ("float16", "float32", "float64")
+FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32)
+ZIP = b"PK\x03\x04"
+NPY = b"\x93NUMPY"
+
+
+class Tensor(NamedTuple):
+    """A named array that can be read."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], Array]
+
+
+def tensors_of(path: Path, x: NDArray[np.float32]) -> list[Tensor]:
+    """All tensors of OTHER, in its order; BadInput where there is none."""
+    path = Path(path)
+    found = list(listed(path, x))
+    if not found:
+        raise BadInput(path, "holds no tensor", "write the outputs of layers, by name")
+    if len(found) > MOST_TENSORS:
+        raise BadInput(path, f"holds more than {MOST_TENSORS} tensors")
+    return found
+
+
+def listed(path: Path, x: NDArray[np.float32]) -> Iterator[Tensor]:
+    """As tensors_of, by what kind of file it is."""
+    if path.is_dir():
+        for file in sorted(path.glob("*.npy"), key=lambda file: natural(file.name)):
+            yield npy_tensor(file)
+        return
+    start = first_bytes(path)
+    if start.startswith(ZIP):
+        yield from npz_tensors(path)
+    elif start.startswith(SIGNATURE):
+        yield from hdf5_tensors(path)
+    elif start.startswith(NPY):
+        yield npy_tensor(path)
+    elif path.suffix.lower() == ".onnx":
+        from refquant.study.tensors_onnx import onnx_tensors
+
+        yield from onnx_tensors(path, x)
+    else:
+        raise BadInput(path, "is no .npz, .npy, .h5 or .onnx", "write the tensors as .npz")
+
+
+def natural(name: str) -> list[Any]:
+    """Names with numbers in the order of the numbers."""
+    parts: list[Any] = [""]
+    for character in name:
+        if character.isdigit() != parts[-1].isdigit():
+            parts.append("")
+        parts[-1] += character
+    return [(1, int(p), "") if p.isdigit() else (0, 0, p) for p in parts]
+
+
+def as_floats(array: Array, where: object) -> Array:
+    """The array itself, if it is of floating numbers."""
+    if array.dtype.name not in FLOATS:
+        raise BadInput(where, f"is {array.dtype}", f"give {' or '.join(FLOATS)}")
+    return array
+
+
+def header_of(stream: IO[bytes], size: int, where: object) -> tuple[tuple[int, ...], Any, bool]:
+    """(shape, dtype, fortran order) of a .npy of `size` bytes; the stream is left at the data."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read(stream)
+    except (ValueError, EOFError, SyntaxError, TypeError) as error:
+        raise BadInput(where, f"is no .npy or is cut off ({error!s:.80})") from error
+    if dtype.hasobject:
+        raise BadInput(where, "holds Python objects", "give arrays of floats")
+    need = math.prod(shape) * dtype.itemsize
+    if need > LARGEST or min(shape, default=1) < 0 or need > size - stream.tell():
+        raise BadInput(where, f"shape {shape} needs {need} bytes, which are not there")
+    return shape, dtype, fortran
+
+
+def array_in(stream: IO[bytes], size: int, where: object) -> Array:
+    """The array of a .npy."""
+    shape, dtype, fortran = header_of(stream, size, where)
+    data = stream.read(math.prod(shape) * dtype.itemsize)
+    try:
+        flat = np.frombuffer(data, dtype)
+        return as_floats(flat.reshape(shape, order="F" if fortran else "C"), where)
+    except ValueError as error:
+        raise BadInput(where, f"is cut off ({error!s:.80})") from error
+
+
+def read_npy(path: Path) -> Array:
+    """The floats of a .npy file."""
+    try:
+        with path.open("rb") as stream:
+            return array_in(stream, path.stat().st_size, path)
+    except OSError as error:
+        raise BadInput(path, f"cannot be read ({error.strerror})") from error
+
+
+def npy_tensor(path: Path) -> Tensor:
+    with path.open("rb") as stream:
+        shape, dtype, _ = header_of(stream, path.stat().st_size, path)
+    return Tensor(path.stem, shape, dtype.name, partial(read_npy, path))
+
+
+def npz_tensors(path: Path) -> Iterator[Tensor]:
+    """The members of an .npz that are .npy; what is damaged raises by name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if not entry.filename.endswith(".npy"):
+                    continue
+                where = f"{path}: {entry.filename}"
+                with archive.open(entry) as stream:
+                    head = io.BytesIO(stream.read(16384))
+                # Its size in the directory may be a lie; a lie is found when it is read.
+                shape, dtype, _ = header_of(head, entry.file_size, where)
+                name = entry.filename.removesuffix(".npy")
+                yield Tensor(name, shape, dtype.name, partial(read_member, path, entry.filename))
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        raise BadInput(path, f"is cut off or damaged ({error!s:.80})") from error
+
+
+def read_member(path: Path, member: str) -> Array:
+    """One array of an .npz."""
+    where = f"{path}: {member}"
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
+            return array_in(stream, archive.getinfo(member).file_size, where)
+    except BadInput:
+        raise
+    except Exception as error:  # zlib, zipfile and struct each have their own kinds
+        raise BadInput(where, f"is cut off or damaged ({error!s:.80})") from error
+
+
+def hdf5_tensors(path: Path) -> Iterator[Tensor]:
+    """Datasets of floats, by their path without a last "/output" (as in a golden)."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield from datasets_in(path, file, "", 0)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(path, f"is cut off or damaged ({error!s:.80})") from error
+
+
+def datasets_in(path: Path, group: h5py.Group, prefix: str, depth: int) -> Iterator[Tensor]:
+    """The datasets below a group; soft, external and too deep links are passed over."""
+    for name in sorted(group, key=natural) if depth < 8 else ():
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            continue
+        item, full = group[name], f"{prefix}/{name}".lstrip("/")
+        if isinstance(item, h5py.Group):
+            yield from datasets_in(path, item, full, depth + 1)
+        elif isinstance(item, h5py.Dataset) and item.dtype.name in FLOATS:
+            check_dataset(item, f"{path}: {full}")
+            read = partial(read_dataset, path, full)
+            yield Tensor(full.removesuffix("/output"), item.shape, item.dtype.name, read)
+
+
+def check_dataset(dataset: h5py.Dataset, where: str) -> None:
+    """Refuse storage that leads out of the file, foreign filters and sizes beyond reason."""
+    plist = dataset.id.get_create_plist()
+    filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if plist.get_layout() == h5d.VIRTUAL or plist.get_external_count():
+        raise BadInput(where, "has its bytes in another file", "store them in this one")
+    if any(kind not in FILTERS for kind in filters):
+        raise BadInput(where, "has a filter that is not HDF5's own", "store it plain or gzipped")
+    if dataset.shape is None or dataset.size * dataset.dtype.itemsize > LARGEST:
+        raise BadInput(where, f"shape {dataset.shape} is larger than {LARGEST} bytes")
+    if plist.get_layout() == h5d.CONTIGUOUS and dataset.id.get_storage_size() == 0:
+        raise BadInput(where, "was never written")
+
+
+def read_dataset(path: Path, name: str) -> Array:
+    try:
+        with h5py.File(path, "r") as file:
+            return np.asarray(file[name][()])
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise BadInput(f"{path}: {name}", f"is cut off or damaged ({error!s:.80})") from error

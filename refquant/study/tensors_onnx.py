@@ -1,0 +1,78 @@
+"""An .onnx file as tensors: run once in onnxruntime with the golden's input, all values kept.
+
+Every value of the graph becomes an output, so that each node can be judged. This keeps the runtime
+from fusing across them: what is judged is its kernels, node by node. Give the runtime's own dump
+of its optimised graph, as .npz, to judge that one. Memory: all outputs at once.
+
+A file with weights in other files is refused, since their names come from a stranger.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.arrays.errors import BadInput
+from refquant.study.tensors import FLOATS, Tensor
+
+ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def onnx_tensors(path: Path, x: NDArray[np.float32], threads: int = 1) -> list[Tensor]:
+    """The input and every float value of two or more dimensions, in the graph's order."""
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        remedy = "pip install 'refquant[onnx]' onnxruntime"
+        raise BadInput(path, f"needs {error.name} to run", remedy) from error
+    try:
+        model = onnx.load(os.fspath(path), load_external_data=False)
+    except Exception as error:  # protobuf's own kinds
+        raise BadInput(path, f"is no ONNX model ({error!s:.80})") from error
+    if any(item.data_location == onnx.TensorProto.EXTERNAL for item in model.graph.initializer):
+        raise BadInput(path, "has its weights in another file", "save it as one file")
+    names = [name for node in model.graph.node for name in node.output if name]
+    known = {item.name for item in model.graph.output}
+    model.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in names if name not in known
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        feed = input_of(session, x, path)
+        values = session.run(names, feed)
+    except BadInput:
+        raise
+    except Exception as error:  # onnxruntime's own kinds
+        raise BadInput(path, f"does not run in onnxruntime ({error!s:.150})") from error
+    found = {**feed, **dict(zip(names, values, strict=True))}
+    return [tensor(name, array) for name, array in found.items() if is_map(array)]
+
+
+def is_map(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.ndim >= 2 and array.dtype.name in FLOATS
+
+
+def tensor(name: str, array: NDArray[Any]) -> Tensor:
+    return Tensor(name, array.shape, array.dtype.name, lambda: array)
+
+
+def input_of(session: Any, x: NDArray[np.float32], path: Path) -> dict[str, NDArray[Any]]:
+    """The golden's input under the graph's name, in the graph's layout and type."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type not in ELEMENTS:
+        raise BadInput(path, "does not take one float tensor", "export it without preprocessing")
+    shape = inputs[0].shape
+    if len(shape) == 4 and shape[3] == 3 and shape[1] != 3:
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    for asked, given in zip(shape, x.shape, strict=False):
+        if isinstance(asked, int) and asked != given:
+            raise BadInput(path, f"takes {shape}, the golden's input is {list(x.shape)}")
+    return {inputs[0].name: x.astype(ELEMENTS[inputs[0].type])}

@@ -31,7 +31,7 @@ from refquant.detect.coco_json import Picture
 from refquant.detect.dataset import DataSet
 from refquant.detect.image import image_size, read_image
 from refquant.detect.letterbox import Size
-from refquant.detect.predict import Protocol, predict
+from refquant.detect.predict import Protocol, forward, predict
 from refquant.detect.results_json import Result, results_of
 from refquant.graph.graph import Model
 from refquant.graph.plan import can_plan
@@ -171,7 +171,14 @@ def shared(
     ) as folder:
         path = Path(folder).resolve() / "model"
         write_shared(model, path)
+        compile_kernels(model)
         yield SharedModel(path)
+
+
+def compile_kernels(model: Model) -> None:
+    """Run a small image, so that this process compiles what all workers here find compiled."""
+    side = 2 * model.stride
+    forward(model, np.zeros((1, 3, side, side), np.float32))
 
 
 def write_shared(model: Model, path: Path) -> None:

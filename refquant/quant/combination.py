@@ -49,13 +49,11 @@ Layers = Sequence[Sequence[Option]]
 
 def find_combination(text: str) -> Combination | None:
     """The combination that a granularity's name spells, None if it is a single granularity."""
-    names, _, suffix = text.partition(":budget=" if ":budget=" in text else ":greedy=")
-    members = tuple(find_granularity(name).name for name in names.split("+"))
-    if len(members) == 1 and not suffix:
-        return None
-    if not suffix:
-        return Combination(members)
     reading = "budget" if ":budget=" in text else "greedy"
+    names, total, suffix = text.partition(f":{reading}=")
+    members = tuple(find_granularity(name).name for name in names.split("+"))
+    if not total:
+        return Combination(members) if len(members) > 1 else None
     try:
         factor = float(suffix)
     except ValueError:

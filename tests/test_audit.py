@@ -1,0 +1,239 @@
+"""The audit: every number against one computed by hand, down to one group and one weight."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+
+from refquant.arrays.errors import BadInput
+from refquant.cli import audit as verb
+from refquant.formats import save_model
+from refquant.graph.architecture import build
+from refquant.quant import every_scheme, quantize, quantize_model
+from refquant.quant.recipe import parse, uniform
+from refquant.study.audit import audit, audit_layer, total_of
+from refquant.study.audit_detail import audit_group, audit_groups, audit_weight, group_name
+from refquant.study.audit_grid import grid, weights_of
+
+W = np.random.default_rng(0).standard_normal((4, 6, 3, 3)).astype(np.float32)
+
+
+def test_a_worked_example():
+    w = np.array([-1.0, 0.0, 0.4, 14.0], np.float32).reshape(1, 4, 1, 1)  # scale 1: -1 0 0 14
+    row = audit_layer("a", quantize(w, bits=4), w)
+    assert row.max_error == pytest.approx(0.4)
+    assert row.mse == pytest.approx(0.04)
+    assert row.sqnr_db == pytest.approx(10 * math.log10(197.16 / 0.16), rel=1e-6)
+    assert row.bound == pytest.approx(0.5, rel=1e-5)
+    assert row.clipped == 0
+    assert (row.used_codes, row.entropy_bits) == (3, 1.5)
+    assert (row.packed, row.nominal, row.fp16) == (2 + 5, 2 + 8, 8)
+
+
+@pytest.mark.parametrize("scheme", ["affine", "pwlq", "lloyd-max", "symmetric+bc"])
+@pytest.mark.parametrize("granularity", ["filter", "f-shape", "block-32"])
+def test_errors_are_those_of_the_decoded_weight(scheme, granularity):
+    tensor = quantize(W, scheme=scheme, granularity=granularity, bits=3)
+    row = audit_layer("a", tensor, W)
+    error = tensor.dequantize().astype(np.float64) - W
+    assert row.max_error == abs(error).max()
+    assert row.mse == pytest.approx((error**2).mean(), rel=1e-12)
+    assert row.max_error <= row.bound
+
+
+def test_another_weight_has_other_errors():
+    tensor = quantize(W, bits=3)
+    assert (
+        audit_layer("a", tensor, W[:, ::-1].copy()).max_error > audit_layer("a", tensor, W).bound
+    )
+
+
+def test_exact_weights_have_an_infinite_sqnr():
+    w = np.array([-1.0, 0.0, 0.0, 14.0], np.float32).reshape(1, 4, 1, 1)
+    assert audit_layer("a", quantize(w), w).sqnr_db == math.inf
+
+
+def test_clipped_weights_are_counted():
+    w = np.ones((1, 4000, 1, 1), np.float32)
+    w[0, 0] = 100.0
+    w[0, 1] = -100.0
+    row = audit_layer("a", quantize(w, scheme="affine:percentile"), w)
+    assert row.clipped == 2 / 4000
+
+
+def test_what_needs_the_original_is_not_known_without_it():
+    row = audit_layer("a", quantize(W))
+    assert row.max_error is row.mse is row.sqnr_db is row.clipped is None
+    assert row.bound is not None
+    assert total_of([row])["sqnr_db"] is None
+
+
+def test_cases_of_breakpoints_and_of_optimality_are_recorded():
+    tensor = quantize(W, scheme="pwlq", granularity="c-shape")  # 36 groups of 6: below 3 sigma
+    cases = audit_layer("a", tensor, W).cases
+    assert sum(cases.values()) == 36
+    assert cases["closed"] == 0
+    tensor = quantize(W, scheme="lloyd-max")
+    assert audit_layer("a", tensor, W).cases == {"optimal": 4}
+
+
+@pytest.mark.parametrize(
+    ("granularity", "group", "name"),
+    [("layer", 0, "all weights"), ("filter", 3, "f 3"), ("f-shape", 14, "c 1, r 1, s 2"),
+     ("c-shape", 14, "f 1, r 1, s 2"), ("axes:F,R", 5, "f 1, r 2"),
+     ("block-32", 3, "f 1, block 1")],
+)  # fmt: skip
+def test_groups_are_named_by_their_place(granularity, group, name):
+    assert group_name(quantize(W, granularity=granularity), group) == name
+
+
+def test_one_group_s_codes_levels_and_weights():
+    tensor = quantize(W, scheme="pwlq", granularity="filter", bits=4)
+    facts = audit_group(tensor, W, 2)
+    assert facts["where"] == "f 2"
+    assert facts["breakpoint"] == tensor.params["breakpoint"][2, 0]
+    assert (facts["lowest"], facts["highest"]) == (W[2].min(), W[2].max())
+    assert sum(line["count"] for line in facts["codes"]) == 54
+    assert len(facts["codes"]) == 32
+    for line in facts["codes"]:
+        if line["count"]:
+            chosen = W[2].ravel()[tensor.codes[2] == line["code"]]
+            assert (line["lowest"], line["highest"]) == (chosen.min(), chosen.max())
+            assert abs(chosen - line["level"]).max() <= facts["bound"]
+    groups = audit_groups(tensor, W)
+    assert len(groups) == 4
+    assert groups[2]["max_error"] == facts["max_error"]
+
+
+@pytest.mark.parametrize("scheme", [s.name + c for s in every_scheme() for c in ("", "+bc")])
+def test_the_computation_of_a_weight_ends_at_its_decoded_value(scheme):
+    for granularity in ("c-shape", "block-32"):
+        tensor = quantize(W, scheme=scheme, granularity=granularity, bits=4)
+        decoded = tensor.dequantize()
+        for place in ((0, 0, 0, 0), (3, 5, 2, 2), (1, 2, 1, 0)):
+            steps = {s["symbol"]: s["value"] for s in audit_weight(tensor, W, place)["steps"]}
+            assert steps["x"] == W[place]
+            assert steps["x_hat"] == decoded[place]
+            assert abs(steps["x_hat - x"]) <= steps["bound"]
+            alone = audit_weight(tensor, None, place)["steps"]
+            assert alone[-1]["value"] == decoded[place]
+
+
+def test_every_intermediate_number_of_a_weight():
+    w = np.array([-1.0, 0.0, 0.4, 14.0], np.float32).reshape(1, 4, 1, 1)
+    result = audit_weight(quantize(w, bits=4), w, (0, 2, 0, 0))
+    values = [(s["symbol"], s["value"]) for s in result["steps"]]
+    x = float(np.float32(0.4))
+    assert values[:-2] == [
+        ("x", x), ("scale", 1.0), ("zero_point", 1), ("x / scale", x),
+        ("rint(x / scale) + zero_point", 1), ("q", 1), ("q - zero_point", 0),
+        ("scale * (q - zero_point)", 0.0), ("x_hat", 0.0),
+    ]  # fmt: skip
+    assert result["code_in_binary"] == "0001"
+
+
+@pytest.mark.parametrize("place", [(4, 0, 0, 0), (0, 0, 0), (-1, 0, 0, 0), (0, 0, 0, 3)])
+def test_a_weight_outside_is_refused(place):
+    with pytest.raises(BadInput, match="lies not within"):
+        audit_weight(quantize(W), W, place)
+
+
+def test_a_group_outside_is_refused():
+    with pytest.raises(BadInput, match=r"group=4: choose 0\.\.3"):
+        audit_group(quantize(W), W, 4)
+
+
+MODEL = build("yolov7-tiny", width=0.0625, seed=1, classes=3)
+
+
+def test_totals_are_sums_over_layers():
+    result = audit(quantize_model(MODEL, uniform()), MODEL)
+    rows = result["layers"]
+    assert result["total"]["packed"] == sum(row["packed"] for row in rows)
+    noise = sum(row["squared_error"] for row in rows)
+    signal = sum(row["squared_weight"] for row in rows)
+    assert result["total"]["sqnr_db"] == pytest.approx(10 * math.log10(signal / noise))
+    assert set(result["bytes"]) == {"fp32", "fp16", "nominal", "packed", "entropy", "file"}
+
+
+def test_the_wrong_original_is_refused():
+    with pytest.raises(BadInput, match="against"):
+        audit(quantize_model(MODEL, uniform()), build("yolov7-tiny", width=0.125, classes=3))
+    with pytest.raises(BadInput, match="holds no quantized weight"):
+        audit(MODEL)
+
+
+def test_a_grid_has_a_row_per_scheme_granularity_and_width():
+    rows = list(grid(weights_of(MODEL), ["affine", "pwlq"], ["filter", "c-shape"], [3, 4]))
+    assert [(r["scheme"], r["granularity"], r["bits"]) for r in rows] == [
+        (s, g, b) for s in ("affine", "pwlq") for g in ("filter", "c-shape") for b in (3, 4)
+    ]
+    direct = audit(quantize_model(MODEL, parse("* pwlq c-shape 4")), MODEL)["total"]
+    assert rows[-1]["sqnr_db"] == pytest.approx(direct["sqnr_db"])
+    assert rows[-1]["packed"] == direct["packed"]
+    assert rows[-1]["code_bits"] == 5
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A float model and a quantized one on disk."""
+    save_model(MODEL, tmp_path / "float.h5")
+    save_model(quantize_model(MODEL, parse("* pwlq c-shape 4")), tmp_path / "q.h5")
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    import argparse
+
+    top = argparse.ArgumentParser()
+    verb.add_parser(top.add_subparsers())
+    options = top.parse_args(["audit", *map(str, arguments)])
+    assert options.run(options) == 0
+    return capsys.readouterr().out
+
+
+def test_the_verb_s_json_has_the_stable_keys(files, capsys):
+    out = run(capsys, files / "q.h5", "--against", files / "float.h5", "--json")
+    result = json.loads(out)
+    assert set(result["bytes"]) == {"fp32", "fp16", "nominal", "packed", "entropy", "file"}
+    assert result["bytes"]["file"] == (files / "q.h5").stat().st_size
+    row = result["layers"][0]
+    assert (row["bits"], row["code_bits"]) == (4, 5)
+    assert row["sqnr_db"] > 15
+
+
+def test_the_verb_shows_that_four_bits_are_five(files, capsys):
+    lines = run(capsys, files / "q.h5", "--against", files / "float.h5").splitlines()
+    header, first = lines[0].split(), lines[1].split()
+    shown = dict(zip(header, first, strict=True))
+    assert (shown["bits"], shown["code_bits"]) == ("4", "5")
+    out = run(capsys, files / "q.h5", "--layer", "model.0.conv", "--weight", "0,0,0,0")
+    assert "5 bits" in out
+
+
+def test_the_verb_s_csv_has_all_columns(files, capsys):
+    table = files / "audit.csv"
+    run(capsys, files / "q.h5", "--against", files / "float.h5", "--csv", table)
+    with table.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == sum(node.op == "conv" for node in MODEL.nodes)
+    assert float(rows[0]["mse"]) > 0
+
+
+def test_the_verb_goes_down_to_a_group_and_draws_it(files, capsys):
+    pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+    arguments = (files / "q.h5", "--against", files / "float.h5", "--plot", files / "pictures")
+    run(capsys, *arguments)
+    out = run(capsys, *arguments, "--layer", "model.0.conv", "--group", "3")
+    assert "breakpoint" in out
+    names = {path.name for path in (files / "pictures").iterdir()}
+    assert names == {"sqnr.png", "model.0.conv-3.png"}
+    assert (files / "pictures" / "sqnr.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_verb_s_grid(files, capsys):
+    out = run(capsys, files / "float.h5", "--grid", "--scheme", "affine", "--granularity", "layer",
+              "--bits", "2-4", "--json")  # fmt: skip
+    assert [row["bits"] for row in json.loads(out)["grid"]] == [2, 3, 4]

@@ -1,0 +1,106 @@
+"""Combinations of granularities: three readings, the optimum, the room that a factor leaves."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from refquant.arrays.errors import BadInput
+from refquant.graph.architecture import build
+from refquant.quant.accounting import accounting
+from refquant.quant.combination import (
+    Combination,
+    Option,
+    find_combination,
+    greedily,
+    least,
+    within_budget,
+)
+from refquant.quant.recipe import parse, quantize_model
+
+LAYERS = [
+    [Option("filter", 10.0, 4), Option("f-shape", 6.0, 9), Option("c-shape", 5.0, 12)],
+    [Option("filter", 8.0, 4), Option("f-shape", 7.0, 2), Option("c-shape", 1.0, 20)],
+]
+
+
+def names(options):
+    return [option.granularity for option in options]
+
+
+def test_three_readings_of_a_worked_example():
+    assert names(map(least, LAYERS)) == ["c-shape", "c-shape"]
+    # 14 groups: f-shape is cheaper and better for the second, then c-shape just fits the first
+    assert names(within_budget(LAYERS, 14)) == ["c-shape", "f-shape"]
+    # greedily: second to f-shape (free), first to f-shape (0.8 per group), then 3 more do not fit
+    assert names(greedily(LAYERS, 13)) == ["f-shape", "f-shape"]
+
+
+def test_of_equal_errors_the_fewest_groups_win():
+    options = [Option("filter", 1.0, 9), Option("f-shape", 1.0, 3)]
+    assert least(options).granularity == "f-shape"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_budget_s_choice_is_the_best_of_all(seed):
+    rng = np.random.default_rng(seed)
+    layers = [
+        [Option(f"{m}", float(rng.random()), int(rng.integers(1, 12))) for m in range(3)]
+        for _ in range(5)
+    ]
+    fewest = sum(min(o.groups for o in options) for options in layers)
+    for most in (fewest, fewest + 5, fewest + 17, 1000):
+        allowed = [c for c in product(*layers) if sum(o.groups for o in c) <= most]
+        best = min(sum(o.error for o in choice) for choice in allowed)
+        chosen = within_budget(layers, most)
+        assert sum(o.groups for o in chosen) <= most
+        assert sum(o.error for o in chosen) == pytest.approx(best, rel=1e-12)
+
+
+def test_greed_stays_within_the_budget_and_never_beats_the_optimum():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        layers = [
+            [Option(f"{m}", float(rng.random()), int(rng.integers(1, 12))) for m in range(3)]
+            for _ in range(6)
+        ]
+        most = sum(options[0].groups for options in layers) + 6
+        chosen, best = greedily(layers, most), within_budget(layers, most)
+        assert sum(o.groups for o in chosen) <= most
+        assert sum(o.error for o in chosen) >= sum(o.error for o in best) - 1e-12
+
+
+def test_too_little_room_is_refused_with_numbers():
+    with pytest.raises(BadInput, match="leaves room for 5 groups, 6 are needed"):
+        within_budget(LAYERS, 5)
+    with pytest.raises(BadInput, match="are needed"):
+        greedily(LAYERS, 5)
+
+
+def test_names_of_combinations():
+    assert find_combination("filter") is None
+    assert find_combination("filter+f-shape") == Combination(("filter", "f-shape"))
+    assert find_combination("filter+c-shape:greedy=3.9") == Combination(
+        ("filter", "c-shape"), "greedy", 3.9
+    )
+    for text in ("filter+filtre", "filter+c-shape:budget=x", "filter+c-shape:greedy=1"):
+        with pytest.raises(BadInput):
+            find_combination(text)
+
+
+MODEL = build("yolov7", width=0.125, classes=3)
+
+
+@pytest.mark.parametrize("reading", ["budget", "greedy"])
+@pytest.mark.parametrize(("scheme", "factor"), [("affine", 3.2), ("pwlq", 2.9)])
+def test_a_total_factor_is_kept_and_nearly_used_up(reading, scheme, factor):
+    recipe = parse(f"model.105.* skip; * {scheme} filter+f-shape+c-shape:{reading}={factor} 4")
+    sizes = accounting(quantize_model(MODEL, recipe))
+    assert factor <= sizes["ratios"]["nominal"]["fp16"] < factor + 0.005
+    assert len({row["granularity"] for row in sizes["layers"]}) > 1
+
+
+def test_two_total_factors_in_one_recipe_are_refused():
+    text = "model.0.conv affine filter+c-shape:budget=3 4; * affine filter+c-shape:budget=3.1 4"
+    with pytest.raises(BadInput, match="two combinations with a total factor"):
+        quantize_model(MODEL, parse(text))

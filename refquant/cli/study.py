@@ -1,0 +1,194 @@
+"""`refquant study [MODEL] [--data D] [-o DIR]`: the comparison of the paper, with its report."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refquant.cli.common import MODEL_HELP, add_verb, positive, print_json, table
+from refquant.cli.evaluate import add_workers, data_set, executor_of, threads_of
+
+if TYPE_CHECKING:
+    from refquant.detect.dataset import DataSet
+    from refquant.graph.graph import Model
+    from refquant.study.configurations import Configuration
+
+EXAMPLE = """
+refquant study --quick                          the embedded model and data, two minutes
+refquant study                                  the whole grid of the paper on them
+refquant study yolov7.pt --data coco -o study   on COCO; stop and go on at any time
+refquant study yolov7.pt --data coco -o study --bits 8,6,4,3 --workers 8
+refquant study yolov5s.pt --images val2017 --annotations val.json --preset recorded
+refquant study --schemes affine,pwlq:search --granularities filter,c-shape --bits 4,5
+"""
+DEMO_SIZE = 160  # pixels: the side of the embedded images
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = add_verb(subparsers, "study", "compare ways to quantize by AP and bytes", EXAMPLE)
+    parser.add_argument("model", nargs="?", default="demo", help=f"{MODEL_HELP} (default: demo)")
+    parser.add_argument("--data", type=Path, help="a folder in COCO's layout (default: demo)")
+    parser.add_argument("--split", help="which split of --data, if there are several")
+    parser.add_argument("--images", type=Path, help="instead of --data: a folder of images")
+    parser.add_argument("--annotations", type=Path, help="and its COCO annotations")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N images, evenly spread")
+    add_what(parser)
+    parser.add_argument("--protocol", choices=("square", "yolov7"), default="square")
+    parser.add_argument("--size", type=positive, help="default: 640, for demo 160")
+    parser.add_argument(
+        "--resamples", type=positive, default=1000, help="for intervals, default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of them, default: %(default)s")
+    add_workers(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("refquant-study"), metavar="DIR",
+        help="where everything is kept, and continued from (default: %(default)s)",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def add_what(parser: argparse.ArgumentParser) -> None:
+    """The options that choose the configurations."""
+    presets = parser.add_mutually_exclusive_group()
+    presets.add_argument(
+        "--preset", choices=("quick", "recorded", "paper"), default="paper",
+        help="quick: the headlines on 120 images; recorded: the paper's grid; paper (default): "
+        "and every other scheme",
+    )  # fmt: skip
+    for name in ("quick", "paper"):
+        presets.add_argument(
+            f"--{name}", dest="preset", action="store_const", const=name,
+            help=f"the same as --preset {name}",
+        )  # fmt: skip
+    parser.add_argument("--bits", type=widths, default=(), metavar="K,K", help="instead of 4")
+    parser.add_argument("--schemes", type=names, metavar="S,S", help="instead of a preset")
+    parser.add_argument("--granularities", type=names, metavar="G,G", help="with --schemes")
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """ "4,5" as whole numbers, for argparse."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def names(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
+
+
+def run(options: argparse.Namespace) -> int:
+    try:
+        results = studied(options)
+    except KeyboardInterrupt:
+        print(
+            f"refquant: interrupted; what is done stands in {options.output}, the same command"
+            " goes on from there",
+            file=sys.stderr,
+        )
+        return 130
+    print_json(results) if options.json else show(results, options.output)
+    return 0
+
+
+def studied(options: argparse.Namespace) -> Mapping[str, Any]:
+    """The study that the options ask for, its report written."""
+    from refquant.formats import load_model
+    from refquant.study.report import write_report
+    from refquant.study.sweep import Work, study
+
+    dataset, model = chosen_data(options), load_model(options.model)
+    configurations = wanted(options, model)
+    with executor_of(options) as executor, Progress() as progress:
+        results = study(
+            model,
+            dataset,
+            options.output,
+            configurations,
+            protocol=options.protocol,
+            size=options.size or (DEMO_SIZE if is_demo(options) else 640),
+            resamples=options.resamples,
+            seed=options.seed,
+            work=Work(
+                threads=threads_of(options),
+                executor=executor,
+                scratch=options.output if options.dask else None,
+                progress=progress.show,
+                after=lambda found: write_report(found, options.output, pictures=False),
+            ),
+        )
+    write_report(results, options.output)
+    return results
+
+
+def is_demo(options: argparse.Namespace) -> bool:
+    """Whether the data set is the embedded one."""
+    return options.images is None and options.data in (None, Path("demo"))
+
+
+def chosen_data(options: argparse.Namespace) -> "DataSet":
+    """The data set, or an evenly spread part of it."""
+    from refquant.detect.dataset import find_dataset
+    from refquant.formats.official import weights_folder
+    from refquant.study.configurations import QUICK_IMAGES
+
+    if is_demo(options) and options.annotations is None:
+        dataset = find_dataset(str(weights_folder() / "demo"))
+    else:
+        dataset = data_set(options)
+    quick = QUICK_IMAGES if options.preset == "quick" else len(dataset.images)
+    count = min(options.limit or quick, len(dataset.images))
+    spread = [dataset.images[k * len(dataset.images) // count].id for k in range(count)]
+    return dataset.only(set(spread))
+
+
+def wanted(options: argparse.Namespace, model: "Model") -> "list[Configuration]":
+    """The configurations that the options name."""
+    from refquant.study.configurations import PAPER_BITS, grid, preset
+    from refquant.study.measure import filter_factor
+
+    if options.schemes is None and options.granularities is None:
+        return preset(options.preset, filter_factor(model), options.bits)
+    chosen = grid(
+        options.schemes or ("affine",),
+        options.granularities or ("filter",),
+        options.bits or (PAPER_BITS,),
+    )
+    return list(dict.fromkeys(chosen))
+
+
+class Progress:
+    """A bar on stderr where that is a terminal, in images over all configurations."""
+
+    def __enter__(self) -> "Progress":
+        self.bar: Any = None
+        return self
+
+    def show(self, what: str, done: int, total: int, image: int, images: int) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None or self.bar.total != total * max(images, 1):
+            self.__exit__()
+            unit = "image" if images else "configuration"
+            self.bar = tqdm(
+                total=total * max(images, 1), initial=done * max(images, 1) + image,
+                file=sys.stderr, disable=None, unit=unit,
+            )  # fmt: skip
+        self.bar.set_description(what, refresh=False)
+        self.bar.update(done * max(images, 1) + image - self.bar.n)
+
+    def __exit__(self, *what: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def show(results: Mapping[str, Any], folder: Path) -> None:
+    """A line per configuration, the claims' verdicts, where the report is."""
+    from refquant.study.tables import configuration_row
+
+    keep = (0, 1, 3, 4, 6, 7)  # name, AP, loss, interval, verdict, stored bits
+    header = ("configuration", "AP %", "loss", "95% interval", "against float32", "stored bits")
+    rows = [configuration_row(row) for row in results["configurations"]]
+    print(table(([row[k].text for k in keep] for row in rows), header))
+    print()
+    claims = [(c["claim"], c["published"], c["verdict"]) for c in results["claims"]]
+    print(table(claims, ("the paper's claims", "published", "verdict")))
+    print(f"\n{folder / 'report.html'}")

@@ -1,0 +1,117 @@
+"""The report's first words: what the results say, each sentence made from numbers or left out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from refquant.study.bootstrap import VERDICTS
+from refquant.study.configurations import PAPER_BITS
+from refquant.study.document import Block, Bullets, Heading
+from refquant.study.wording import interval, loss_of, number
+
+Results = Mapping[str, Any]
+Row = Mapping[str, Any]
+BETTER, WORSE, OPEN = VERDICTS
+
+
+def findings(results: Results) -> list[Block]:
+    """The section "In short"."""
+    rows = [r for r in results["configurations"] if r["scheme"] and r["loss"] is not None]
+    sentences = [
+        text
+        for text in (
+            at_filter_level(rows),
+            equal_bits(results),
+            granularities(rows),
+            cheapest(rows),
+            prediction(rows),
+        )
+        if text
+    ]
+    return [Heading("In short"), Bullets(sentences)] if sentences else []
+
+
+def at_filter_level(rows: Sequence[Row]) -> str:
+    """The paper's three schemes side by side."""
+    known = [
+        f"{row['scheme']} loses {loss_of(row)}"
+        for scheme in ("affine", "symmetric", "pwlq")
+        for row in rows
+        if (row["scheme"], row["granularity"], row["bits"]) == (scheme, "filter", PAPER_BITS)
+    ]
+    if not known:
+        return ""
+    return f"At {PAPER_BITS} bits with one group per filter, {', '.join(known)} of AP."
+
+
+def equal_bits(results: Results) -> str:
+    """PWLQ's extra bit, spent on affine instead."""
+    a, b = f"pwlq filter {PAPER_BITS}", f"affine filter {PAPER_BITS + 1}"
+    pair = next((p for p in results["comparisons"] if (p["a"], p["b"]) == (a, b)), None)
+    if pair is None:
+        return ""
+    says = {
+        BETTER: f"pwlq keeps {number(pair['points'])} points more",
+        WORSE: f"pwlq keeps {number(-pair['points'])} points less",
+        OPEN: "the two cannot be told apart",
+    }[pair["verdict"]]
+    return (
+        f"{PAPER_BITS}-bit PWLQ stores {PAPER_BITS + 1} bits per weight. Against affine with"
+        f" {PAPER_BITS + 1} bits, {says} {interval(pair['low'], pair['high'])}."
+    )
+
+
+def granularities(rows: Sequence[Row]) -> str:
+    """The best granularity of affine and its price."""
+    known = [row for row in rows if (row["scheme"], row["bits"]) == ("affine", PAPER_BITS)]
+    if len(known) < 3:
+        return ""
+    best = max(known, key=lambda row: row["AP"])
+    worst = min(known, key=lambda row: row["AP"])
+    bits = {id(row): number(row["bits_per_weight"]["packed"], 2) for row in (best, worst)}
+    return (
+        f"Of affine's granularities at {PAPER_BITS} bits, {best['granularity']} loses least,"
+        f" {loss_of(best)} at {bits[id(best)]} stored bits per weight, {worst['granularity']}"
+        f" most, {loss_of(worst)} at {bits[id(worst)]}."
+    )
+
+
+def cheapest(rows: Sequence[Row]) -> str:
+    """The fewest stored bits that these images do not tell from float32."""
+    known = [row for row in rows if row["loss"]["verdict"] != WORSE]
+    if not known:
+        return "Every configuration is worse than float32, by its interval."
+    best = min(known, key=lambda row: row["bits_per_weight"]["packed"])
+    return (
+        f"The smallest that these images do not show to be worse than float32 is {best['name']},"
+        f" {number(best['bits_per_weight']['packed'], 2)} stored bits per weight"
+        f" ({loss_of(best)})."
+    )
+
+
+def prediction(rows: Sequence[Row]) -> str:
+    """Spearman's rank correlation of predicted error and loss."""
+    known = [row for row in rows if row["predicted_db"] is not None]
+    if len(known) < 5:
+        return ""
+    ranks = [
+        ranked([row["predicted_db"] for row in known]),
+        ranked([-row["loss"]["points"] for row in known]),
+    ]
+    if any(len(set(rank)) < 2 for rank in ranks):
+        return ""
+    rho = float(np.corrcoef(np.array(ranks))[0, 1])
+    return (
+        f"The error of the weights alone orders the {len(known)} configurations almost as AP does"
+        if rho > 0.9
+        else f"The error of the weights alone orders the {len(known)} configurations only in part"
+    ) + f" (rank correlation {number(rho, 2)})."
+
+
+def ranked(values: Sequence[float]) -> list[float]:
+    """Ranks from 0; equal values share the mean of theirs."""
+    order = np.sort(values)
+    first = np.searchsorted(order, values, "left")
+    last = np.searchsorted(order, values, "right")
+    return list(((first + last - 1) / 2).tolist())

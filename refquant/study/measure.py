@@ -1,0 +1,98 @@
+"""What can be said about a configuration without an image: sizes, errors of the weights.
+
+    w, w_hat      a layer's weights and what their codes decode to, float64
+    nsr           sum (w_hat - w)**2 / sum w**2, the layer's noise to signal                (1)
+    sqnr_db       -10 log10 nsr                                                              (2)
+    predicted     10 log10 of the mean of nsr over layers                                    (3)
+    bits per weight, over the weights of convolutions, their parameters included:
+        nominal   8 * nominal bytes / weights      packed   8 * packed bytes / weights       (4)
+
+(3) predicts the error of a network's output up to a constant, if each layer hands on the relative
+error of its weights and the layers' errors add up: the crudest of predictions, made to see how far
+it carries. A layer without error has nsr 0 and sqnr_db None; one of zeros only has no nsr.
+"""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refquant.formats import save_model
+from refquant.graph.graph import Model, array_of
+from refquant.quant import quantize_model
+from refquant.quant.accounting import Stored, accounting, nominal_total, unfolded_fp16
+from refquant.quant.recipe import uniform
+from refquant.study.configurations import Configuration, FilterFactor
+
+
+def quantized(model: Model, configuration: Configuration, threads: int = 1) -> Model:
+    """The model as the configuration stores it."""
+    if not configuration.scheme:
+        return model
+    recipe = uniform(configuration.scheme, configuration.granularity, configuration.bits)
+    return quantize_model(model, recipe, threads=threads)
+
+
+def measure(model: Model, stored: Model, folder: Path) -> dict[str, Any]:
+    """Sizes and errors of `stored`, which was made from `model`; all of it fits JSON.
+
+    folder    where the file is written whose bytes are counted; it does not stay
+    """
+    sizes = accounting(stored, file_bytes(stored, folder))
+    layers = [error_of(model, stored, row) | kept(row) for row in sizes["layers"]]
+    weights = sum(row["weights"] for row in layers)
+    return {
+        "bytes": sizes["bytes"],
+        "baseline_unfolded_fp16": sizes["baseline_unfolded_fp16"],
+        "ratios": sizes["ratios"],
+        "groups": sum(row["groups"] for row in layers),
+        "bits_per_weight": {
+            way: 8 * sum(row[way] for row in layers) / weights for way in ("nominal", "packed")
+        },
+        "predicted_db": predicted_db([row["nsr"] for row in layers if row["nsr"] is not None]),
+        "layers": layers,
+    }
+
+
+def kept(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study keeps of a layer's accounting."""
+    names = ("name", "granularity", "groups", "nominal", "packed")
+    return {name: row[name] for name in names} | {"weights": math.prod(row["shape"])}
+
+
+def error_of(model: Model, stored: Model, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Equations (1) and (2) of one layer."""
+    if not row["scheme"]:
+        return {"nsr": 0.0, "sqnr_db": None}
+    w = array_of(model[row["name"]].arrays["weight"]).astype(np.float64)
+    error = array_of(stored[row["name"]].arrays["weight"]) - w
+    signal = float(np.sum(w * w))
+    nsr = float(np.sum(error * error)) / signal if signal else None  # (1)
+    return {"nsr": nsr, "sqnr_db": -10 * math.log10(nsr) if nsr else None}  # (2)
+
+
+def predicted_db(nsrs: list[float]) -> float | None:
+    """Equation (3); None where there is no error."""
+    mean = math.fsum(nsrs) / len(nsrs) if nsrs else 0.0
+    return 10 * math.log10(mean) if mean > 0 else None
+
+
+def file_bytes(stored: Model, folder: Path) -> int:
+    """Bytes of the model's HDF5 file."""
+    with tempfile.TemporaryDirectory(prefix=".size-", dir=folder) as scratch:
+        path = Path(scratch) / "model.h5"
+        save_model(stored, path)
+        return path.stat().st_size
+
+
+def filter_factor(model: Model) -> FilterFactor:
+    """(scheme, bits) -> how many times smaller than FP16 at filter level, in the study's way."""
+
+    def factor(scheme: str, bits: int) -> float:
+        stored = {n.name: Stored(scheme, "filter", bits) for n in model.nodes if n.op == "conv"}
+        return unfolded_fp16(model) / nominal_total(model, stored)
+
+    return factor

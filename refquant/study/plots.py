@@ -1,0 +1,264 @@
+"""The report's plots, each drawn from results.json alone (axes.py, drawing.py).
+
+    ap_nominal, ap_stored   AP against bits per weight, the Pareto front marked
+    losses                  every loss with its interval, sorted
+    heat_map                granularity x scheme
+    sqnr                    SQNR of every layer
+    predicted               loss of AP against the predicted error
+
+A scheme has one colour and one marker in all of them; its options are hollow.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from refquant.study.axes import Axes, legend, span
+from refquant.study.configurations import PAPER_BITS, PAPER_GRANULARITIES, PAPER_SCHEMES
+from refquant.study.drawing import Box, Drawing, Line, Mark, Shape, Text
+from refquant.study.wording import number, short, with_interval
+
+Row = Mapping[str, Any]
+Results = Mapping[str, Any]
+
+WIDTH = 760
+STYLES = {
+    "affine": ("circle", "blue"),
+    "symmetric": ("square", "orange"),
+    "pwlq": ("triangle", "green"),
+    "pwlq-eq3": ("diamond", "green"),
+    "pwlq-code": ("cross", "green"),
+    "pwlq-overlap": ("plus", "green"),
+    "lloyd-max": ("diamond", "purple"),
+    "power-of-two": ("cross", "vermillion"),
+}
+OTHER = ("plus", "sky")
+
+
+def plots(results: Results) -> list[Drawing]:
+    """Every plot that the results suffice for."""
+    rows = [row for row in results["configurations"] if row["scheme"]]
+    known = [row for row in rows if row["AP"] is not None]
+    drawings = []
+    if known:
+        base = results["configurations"][0]
+        drawings += [
+            ap_plot(known, base, "nominal", "ap_nominal", "nominal bits per weight"),
+            ap_plot(known, base, "packed", "ap_stored", "really stored bits per weight"),
+            losses(known),
+            *heat_maps(known),
+        ]
+    sqnr = sqnr_plot(rows, results["layers"])
+    drawings += [sqnr] if sqnr else []
+    predicted = [row for row in known if row["predicted_db"] is not None]
+    return drawings + ([predicted_plot(predicted)] if predicted else [])
+
+
+def base_of(scheme: str) -> str:
+    """The scheme without option and correction."""
+    return scheme.partition(":")[0].partition("+")[0]
+
+
+def mark(x: float, y: float, row: Row, tip: str) -> Mark:
+    """A configuration's marker."""
+    kind, colour = STYLES.get(base_of(row["scheme"]), OTHER)
+    hollow = row["scheme"] != base_of(row["scheme"])
+    return Mark(x, y, kind, colour, 4.8, hollow, tip)
+
+
+def scheme_legend(rows: Sequence[Row], y: float) -> tuple[list[Shape], float]:
+    """The schemes that occur; hollow markers are explained where they do."""
+    found = {base_of(row["scheme"]) for row in rows}
+    names = [name for name in STYLES if name in found] + sorted(found - set(STYLES))
+    entries = [(name, *STYLES.get(name, OTHER), False) for name in names]
+    if any(row["scheme"] not in names for row in rows):
+        entries.append(("hollow: an option of the scheme", "circle", "quiet", True))
+    return legend(entries, 62, y, WIDTH - 20)
+
+
+def ap_plot(rows: Sequence[Row], base: Row, way: str, name: str, label: str) -> Drawing:
+    """AP against bits per weight; the front's whiskers are the 95 % interval of the loss."""
+    shapes, below = scheme_legend(rows, 22)
+    bits = [row["bits_per_weight"][way] for row in rows]
+    most = 100 * max([base["AP"], *(row["AP"] for row in rows)])
+    axes = Axes(span(bits), (0.0, 1.06 * most or 1.0), top=below + 14)
+    shapes += axes.frame(label, "AP (%)")
+    _, y = axes.at(0, 100 * base["AP"])
+    shapes.append(Line([(axes.left, y), (axes.right, y)], "quiet", 1.4, "6 4"))
+    shapes.append(
+        Text(axes.left + 6, y - 6, f"float32: {number(100 * base['AP'])}", 12, "start", "quiet")
+    )
+    shapes += front_line(axes, rows, way)
+    for row in rows:
+        x, value = row["bits_per_weight"][way], 100 * row["AP"]
+        if row["front"][way]:
+            shift = value - row["loss"]["points"]  # the float baseline, in points
+            ends = [axes.at(x, shift + row["loss"][end]) for end in ("low", "high")]
+            shapes.append(Line(ends, "quiet", 1))
+        tip = f"{row['name']}: AP {number(value)} at {number(x, 2)} bits"
+        shapes.append(mark(*axes.at(x, value), row, tip))
+    shapes += front_names(axes, rows, way)
+    title = f"AP against {label}; the Pareto front is marked"
+    return Drawing(name, title, WIDTH, int(axes.bottom + 50), shapes)
+
+
+def front(rows: Sequence[Row], way: str) -> list[Row]:
+    """The Pareto front, smallest first."""
+    return sorted((r for r in rows if r["front"][way]), key=lambda r: r["bits_per_weight"][way])
+
+
+def front_line(axes: Axes, rows: Sequence[Row], way: str) -> list[Shape]:
+    """The front as steps: what so many bits can buy."""
+    points: list[tuple[float, float]] = []
+    for row in front(rows, way):
+        x, y = axes.at(row["bits_per_weight"][way], 100 * row["AP"])
+        points += [(x, points[-1][1] if points else axes.bottom), (x, y)]
+    points.append((axes.right, points[-1][1]))
+    return [Line(points, "ink", 1.6)]
+
+
+def front_names(axes: Axes, rows: Sequence[Row], way: str) -> list[Shape]:
+    """Names to the upper left of the front's members, where nothing else is, if they fit."""
+    shapes: list[Shape] = []
+    taken: list[tuple[float, float, float]] = []
+    for row in reversed(front(rows, way)):
+        x, y = axes.at(row["bits_per_weight"][way], 100 * row["AP"])
+        text = short(row)
+        left, right, y = x - 8 - 6.4 * len(text), x - 8, y - 8
+        free = all(abs(y - other) > 14 or right < a or left > b for a, b, other in taken)
+        if free and left > axes.left:
+            taken.append((left, right, y))
+            shapes.append(Text(right, y, text, 11.5, "end", "ink"))
+    return shapes
+
+
+def losses(rows: Sequence[Row]) -> Drawing:
+    """A line per configuration: its loss and the 95 % interval, the smallest loss first."""
+    rows = sorted(rows, key=lambda row: -row["loss"]["points"])
+    ends = [row["loss"][end] for row in rows for end in ("low", "high")]
+    axes = Axes(span([*ends, 0.0]), (0.0, 1.0), 300, 12, 440, 20.0 * len(rows))
+    shapes = axes.frame("difference in AP to float32 (points), with 95% interval", "")
+    shapes = [s for s in shapes if not (isinstance(s, Text) and s.anchor == "end")]
+    shapes = [s for s in shapes if not (isinstance(s, Line) and s.points[0][1] == s.points[1][1])]
+    zero, _ = axes.at(0, 0)
+    shapes.append(Line([(zero, axes.top), (zero, axes.bottom)], "ink", 1.2))
+    for k, row in enumerate(rows):
+        y = axes.top + 20 * k + 10
+        loss = row["loss"]
+        (low, _), (high, _), (x, _) = (axes.at(loss[e], 0) for e in ("low", "high", "points"))
+        shapes.append(Text(axes.left - 12, y + 4, short(row), 12, "end"))
+        shapes.append(Line([(low, y), (high, y)], "quiet", 1.6))
+        shapes.append(mark(x, y, row, f"{row['name']}: {with_interval(loss)}"))
+    title = "Difference in AP to float32 of every configuration"
+    return Drawing("losses", title, WIDTH, int(axes.bottom + 50), shapes)
+
+
+def heat_maps(rows: Sequence[Row]) -> list[Drawing]:
+    """Granularity x scheme at one width, where at least two cells of either are known."""
+    cells = {
+        (row["granularity"], row["scheme"]): row
+        for row in rows
+        if row["bits"] == PAPER_BITS and row["scheme"] in PAPER_SCHEMES
+    }
+    order = list(PAPER_GRANULARITIES)
+    paper = [g for g in order if any(g == name for name, _ in cells)]
+    combined = sorted({without_budget(g) for g, _ in cells if "+" in g})
+    others = sorted({g for g, _ in cells if g not in order and "+" not in g})
+    names = [*paper, *combined, *others]
+    schemes = [s for s in PAPER_SCHEMES if any(s == scheme for _, scheme in cells)]
+    table = {(without_budget(g), s): row for (g, s), row in cells.items()}
+    if len(names) < 2 or len(schemes) < 2:
+        return []
+    return [heat_map(table, names, schemes)]
+
+
+def without_budget(granularity: str) -> str:
+    """A granularity's name without the number of its budget, which differs between schemes."""
+    name = granularity.partition("=")[0]
+    return name.replace("filter+f-shape+c-shape", "combination").replace(":", ", ")
+
+
+def heat_map(
+    cells: Mapping[tuple[str, str], Row], names: Sequence[str], schemes: Sequence[str]
+) -> Drawing:
+    """The darker the cell, the larger the loss; the loss stands in it."""
+    left, top, wide, tall = 190.0, 40.0, 180.0, 44.0
+    worst = max(-row["loss"]["points"] for row in cells.values())
+    shapes: list[Shape] = []
+    for j, scheme in enumerate(schemes):
+        x = left + wide * j
+        shapes.append(Text(x + wide / 2, top - 12, scheme, 13, "middle", "ink", bold=True))
+    for i, name in enumerate(names):
+        y = top + tall * i
+        shapes.append(Text(left - 12, y + tall / 2 + 5, name, 13, "end"))
+        for j, scheme in enumerate(schemes):
+            row = cells.get((name, scheme))
+            if row is not None:
+                shapes += heat_cell(row, left + wide * j, y, wide - 3, tall - 3, worst)
+    height = int(top + tall * len(names) + 34)
+    note = f"loss in points of AP at {PAPER_BITS} nominal bits, and stored bits per weight"
+    shapes.append(Text(left, height - 12, note, 13, "start", "quiet"))
+    return Drawing("heat_map", "Loss of AP: granularity x scheme", WIDTH, height, shapes)
+
+
+def heat_cell(row: Row, x: float, y: float, wide: float, tall: float, worst: float) -> list[Shape]:
+    """One cell: its colour says the loss, and so do its words."""
+    loss = -row["loss"]["points"]
+    share = min(max(loss / worst, 0.0), 1.0) if worst > 0 else 0.0
+    bits = f"{number(row['bits_per_weight']['packed'], 2)} bits"
+    tip = f"{row['name']}: {with_interval(row['loss'])}"
+    return [
+        Box(x, y, wide, tall, "sky", 0.08 + 0.6 * share, tip),
+        Text(x + 14, y + tall / 2 + 5, number(loss), 15, "start", "ink", bold=True),
+        Text(x + wide - 14, y + tall / 2 + 5, bits, 12, "end", "ink"),
+    ]
+
+
+def sqnr_plot(rows: Sequence[Row], layers: Sequence[Row]) -> Drawing | None:
+    """SQNR of every layer for the paper's schemes, filter level and combined."""
+    wanted = [
+        (row, dash)
+        for row in rows
+        for dash in [{"filter": "", "filter+f-shape+c-shape": "5 3"}.get(row["granularity"])]
+        if row["scheme"] in PAPER_SCHEMES and row["bits"] == PAPER_BITS and dash is not None
+    ]
+    values = [v for row, _ in wanted for v in row["sqnr_db"] if v is not None]
+    if not values or len(layers) < 2:
+        return None
+    entries = [(f"{r['scheme']} {'combination' if d else 'filter'}", *STYLES[r["scheme"]], bool(d))
+               for r, d in wanted]  # fmt: skip
+    shapes, below = legend(entries, 62, 22, WIDTH - 20)
+    axes = Axes((0, len(layers) + 1), span(values), top=below + 14)
+    shapes += axes.frame("convolution, in order of execution", f"SQNR at {PAPER_BITS} bits (dB)")
+    for row, dash in wanted:
+        kind, colour = STYLES[row["scheme"]]
+        points = [
+            (axes.at(i, v), layer["name"], v)
+            for i, (v, layer) in enumerate(zip(row["sqnr_db"], layers, strict=True), 1)
+            if v is not None
+        ]
+        shapes.append(Line([point for point, _, _ in points], colour, 1.3, dash))
+        for (x, y), layer_name, v in points:
+            tip = f"{layer_name}, {short(row)}: {number(v)} dB"
+            shapes.append(Mark(x, y, kind, colour, 2.2, bool(dash), tip))
+    return Drawing("sqnr", "SQNR of every layer", WIDTH, int(axes.bottom + 50), shapes)
+
+
+def predicted_plot(rows: Sequence[Row]) -> Drawing:
+    """Loss against predicted error: does the error of the weights tell what AP will do?"""
+    shapes, below = scheme_legend(rows, 22)
+    axes = Axes(
+        span(row["predicted_db"] for row in rows),
+        span([0.0, *(-row["loss"]["points"] for row in rows)]),
+        top=below + 14,
+    )
+    shapes += axes.frame(
+        "predicted error (dB): mean relative squared error of the layers", "loss (points of AP)"
+    )
+    for row in rows:
+        x, y = axes.at(row["predicted_db"], -row["loss"]["points"])
+        ends = [axes.at(row["predicted_db"], -row["loss"][end]) for end in ("low", "high")]
+        shapes.append(Line(ends, "quiet", 1))
+        tip = f"{row['name']}: {number(row['predicted_db'])} dB, {with_interval(row['loss'])}"
+        shapes.append(mark(x, y, row, tip))
+    title = "Loss of AP against predicted error"
+    return Drawing("predicted", title, WIDTH, int(axes.bottom + 50), shapes)

@@ -1,0 +1,161 @@
+"""The report's tables: claims, configurations, pairs, numbers of images, and its method."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from refquant.study.claims import NOT, REPRODUCED
+from refquant.study.document import Block, Bullets, Cell, Paragraph, Table
+from refquant.study.wording import interval, number, percent, plural, with_interval
+
+Results = Mapping[str, Any]
+
+TONES = {REPRODUCED: "good", NOT: "bad", "better": "good", "worse": "bad"}
+WAYS = ("nominal", "packed", "entropy", "file")
+WIDTHS = (4.0, 2.0, 1.0, 0.5)  # points of AP
+
+
+def tone(verdict: str) -> str:
+    return TONES.get(verdict, "open")
+
+
+def claims_table(results: Results) -> list[Block]:
+    """Each published figure, ours, the verdict, the reason."""
+    rows = [
+        [
+            Cell(claim["claim"], note=claim["reason"]),
+            Cell(claim["published"]),
+            Cell("\n".join(claim["here"])),
+            Cell(claim["verdict"], tone=tone(claim["verdict"])),
+        ]
+        for claim in results["claims"]
+    ]
+    return [
+        Paragraph(
+            "Baghbanbashi, Raji, Ghavami: Quantizing YOLOv7: A Comprehensive Study, CSICC 2023"
+            " (arXiv 2407.04943), against this run. Orders (which loses less) are not printed"
+            " there; they follow from its figures."
+        ),
+        Table(("claim", "published", "here", "verdict"), rows, "roomy"),
+    ]
+
+
+def configurations_table(results: Results) -> list[Block]:
+    """Every configuration: AP, loss, sizes."""
+    header = [
+        "configuration", "AP %", "AP50 %", "loss", "95% interval", "relative", "verdict",
+        "bits/weight stored", "nominal", *(f"{way} bytes" for way in WAYS),
+        *(f"{way} x FP16" for way in WAYS),
+    ]  # fmt: skip
+    rows = [configuration_row(row) for row in results["configurations"]]
+    return [
+        Paragraph(
+            "Loss in points of AP against float32 with the 95% interval of a paired bootstrap over"
+            " images. Bits per weight are those of the convolutions with their parameters; bytes"
+            " and factors are of the whole model. Click a column to sort by it."
+        ),
+        Table(header, rows, "wide"),
+    ]
+
+
+def configuration_row(row: Mapping[str, Any]) -> list[Cell]:
+    """One line of the table."""
+    loss = row["loss"] if row["scheme"] else None
+    cells = [Cell(row["name"]), share(row["AP"]), share(row["AP50"])]
+    if loss is None:
+        cells += [Cell("\N{EN DASH}")] * 4
+    else:
+        cells += [
+            Cell(number(0.0 - loss["points"], 2), -loss["points"]),
+            Cell(interval(0.0 - loss["high"], 0.0 - loss["low"], sign=False)),
+            Cell(
+                percent(None if loss["percent"] is None else 0.0 - loss["percent"]),
+                None if loss["percent"] is None else -loss["percent"],
+            ),
+            Cell(loss["verdict"], tone=tone(loss["verdict"])),
+        ]
+    bits = row["bits_per_weight"]
+    cells += [Cell(number(bits[way], 3), bits[way]) for way in ("packed", "nominal")]
+    for way in WAYS:
+        cells.append(Cell(number(row["bytes"][way], 0), row["bytes"][way]))
+    for way in WAYS:
+        ratio = row["ratios"][way]
+        cells.append(Cell(number(ratio["fp16"], 3), ratio["fp16"]))
+    return cells
+
+
+def share(value: float | None) -> Cell:
+    """An AP in percent."""
+    return Cell(number(None if value is None else 100 * value, 2), value)
+
+
+def comparisons_table(results: Results) -> list[Block]:
+    """The pairs of results.py."""
+    rows = [
+        [
+            Cell(pair["a"]),
+            Cell(pair["b"]),
+            Cell(with_interval(pair, 2), pair["points"]),
+            Cell(pair["verdict"], tone=tone(pair["verdict"])),
+        ]
+        for pair in results["comparisons"]
+    ]
+    intro = (
+        "Difference in AP of the first against the second, in points, on the same images, with its"
+        " 95% interval. Only an interval that does not hold 0 makes one of them better."
+    )
+    return [Paragraph(intro), Table(("configuration", "against", "points of AP", "verdict"), rows)]
+
+
+def images_table(results: Results) -> list[Block]:
+    """How many images a difference to float32 needs, for intervals of some widths."""
+    rows = []
+    for row in results["configurations"]:
+        if not row["scheme"] or row["loss"] is None:
+            continue
+        loss = row["loss"]
+        one = loss["images_for_one_point"]
+        cells = [
+            Cell(row["name"]),
+            Cell(number(loss["high"] - loss["low"], 2), loss["high"] - loss["low"]),
+        ]
+        needed = [max(1, round(one / width**2)) for width in WIDTHS]
+        rows.append([*cells, *(Cell(f"{count:,}", count) for count in needed)])
+    intro = (
+        f"The width of an interval falls with the root of the number of images. With"
+        f" {plural(results['data']['images'], 'image')} like these the intervals are as wide as"
+        " the second column says; the others say about how many images would make them narrower."
+    )
+    header = ("configuration", "width here", *(f"{number(w, 1)} points" for w in WIDTHS))
+    return [Paragraph(intro), Table(header, rows, "wide")]
+
+
+def method(results: Results) -> list[Block]:
+    """Definitions, protocol, seeds and hashes."""
+    model, data = results["model"], results["data"]
+    protocol, bootstrap = results["protocol"], results["bootstrap"]
+    return [
+        Bullets(
+            [
+                "Weights of all convolutions are quantized after folding; activations, biases and"
+                " everything else stay float32. Codes are chosen for the parameters as stored.",
+                "affine includes 0 in its range (affine:minmax does not); pwlq is the paper's form"
+                " with Gaussian breakpoints. Rounding is half to even.",
+                "Nominal bytes: bits per weight, 4 bytes per parameter and group, the unfolded"
+                " rest in FP16, against all of the unfolded network in FP16. Packed: what is"
+                " stored. Entropy: zero-order, with its histogram. File: the HDF5 file on disk.",
+                f"Protocol {protocol['name']}: {protocol['size']} px, confidence above"
+                f" {protocol['conf']}, NMS at IoU {protocol['iou']} ({protocol['nms']}), at most"
+                f" {protocol['most']} detections per image; AP by pycocotools' rules.",
+                f"Intervals: {plural(bootstrap['resamples'], 'resample')} of the images with seed"
+                f" {bootstrap['seed']}, the same for every configuration; quantiles 2.5%, 97.5%.",
+                f"refquant {results['refquant']}, arithmetic version {results['arithmetic']}: the"
+                " same bits on every machine.",
+                f"Model: {model['name']}, arrays {model['arrays_sha256']}"
+                + (f", file {model['sha256']}." if model["sha256"] else "."),
+                f"Data: {data['name']}, {plural(data['images'], 'image')},"
+                f" {data['true_boxes']:,} boxes in {data['categories']} categories,"
+                f" {data['sha256']}.",
+                *([f"Licence of the weights: {model['licence']}"] if model["licence"] else []),
+            ]
+        )
+    ]

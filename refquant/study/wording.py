@@ -1,0 +1,51 @@
+"""Numbers as words: one way to print a number, an interval, a name, in report and plots."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from refquant.study.configurations import MEMBERS
+
+MINUS = "\N{MINUS SIGN}"
+NONE = "\N{EN DASH}"
+
+
+def number(value: float | None, places: int = 1, *, sign: bool = False) -> str:
+    """A number with so many decimals and a true minus; never a minus before zeros alone."""
+    if value is None:
+        return NONE
+    text = f"{abs(value):,.{places}f}"
+    if value < 0 and text.strip("0.,"):
+        return MINUS + text
+    return f"+{text}" if sign and text.strip("0.,") else text
+
+
+def interval(low: float, high: float, places: int = 1, *, sign: bool = True) -> str:
+    """ "[-1.2, +0.3]"."""
+    return f"[{number(low, places, sign=sign)}, {number(high, places, sign=sign)}]"
+
+
+def with_interval(difference: Mapping[str, Any], places: int = 1) -> str:
+    """ "-0.4 [-1.2, +0.3]", points of AP."""
+    span = interval(difference["low"], difference["high"], places)
+    return f"{number(difference['points'], places, sign=True)} {span}"
+
+
+def loss_of(row: Mapping[str, Any]) -> str:
+    """A configuration's loss, positive: "3.1 points [2.2, 4.0]"."""
+    loss = row["loss"]
+    span = interval(-loss["high"], -loss["low"], sign=False)
+    return f"{number(-loss['points'])} points {span}"
+
+
+def percent(value: float | None) -> str:
+    return NONE if value is None else f"{number(value)}%"
+
+
+def short(row: Mapping[str, Any]) -> str:
+    """A configuration's name, short enough for a plot."""
+    name = str(row["name"]).replace(MEMBERS, "combination")
+    return name.replace(":budget", " budget").replace(":greedy", " greedy")
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -32,7 +32,7 @@ OPTIONS = {"size": 96, "resamples": 20}
 
 
 def make_grid_data(folder: Path, count: int = 8) -> Path:
-    """Images of 96 x 96 with three white cells each; every other image has one more, unlabelled."""
+    """Images of 96 x 96 with three white cells each; every other one has one more, unlabelled."""
     rng = np.random.default_rng(count)
     (folder / "annotations").mkdir(parents=True)
     (folder / "val").mkdir()

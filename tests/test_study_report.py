@@ -1,0 +1,210 @@
+"""The report: escaping, drawings, tables, files; everything in it comes from results.json."""
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from study_cells import make_grid_data, run
+
+from refquant.study.axes import Axes, ticks
+from refquant.study.document import Cell, Document, Figure, Paragraph, Table, markdown
+from refquant.study.drawing import (
+    MARKERS,
+    Box,
+    Drawing,
+    Line,
+    Mark,
+    Text,
+    outline,
+    svg,
+    write_png,
+)
+from refquant.study.findings import ranked
+from refquant.study.page import html
+from refquant.study.plots import plots
+from refquant.study.report import report, write_report
+from refquant.study.wording import interval, number
+
+NASTY = '<script>alert(1)</script> & "|*_[x](y)`'
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("study")
+    return run(make_grid_data(folder / "data"), folder / "out")
+
+
+@pytest.fixture(scope="module")
+def written(results, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_report(results, folder)
+    return folder
+
+
+VOID = {"meta", "br"}
+
+
+class Reader(HTMLParser):
+    """Collects every tag with its attributes, and checks that they nest."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert not (tag not in VOID and self.open.pop() != tag), tag
+
+
+def read(text):
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    return reader.tags
+
+
+def test_numbers_as_words():
+    assert number(-0.04) == "0.0"
+    assert number(-1.25, 1) == "\N{MINUS SIGN}1.2"
+    assert number(0.26, 1, sign=True) == "+0.3"
+    assert number(1234567, 0) == "1,234,567"
+    assert number(None) == "\N{EN DASH}"
+    assert interval(-1.0, 0.0) == "[\N{MINUS SIGN}1.0, 0.0]"
+
+
+def test_ticks_are_round_numbers_within_the_span():
+    assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
+    assert ticks(3.1, 9.2) == [4, 5, 6, 7, 8, 9]
+    assert ticks(-0.03, 0.01) == pytest.approx([-0.03, -0.02, -0.01, 0, 0.01])
+
+
+def test_a_point_is_put_where_its_numbers_say():
+    axes = Axes((0, 10), (0, 1), left=100, top=0, width=200, height=50)
+    assert axes.at(5, 0.5) == (200, 25)
+    assert axes.at(20, -3) == (300, 50)  # beyond the borders: on them
+
+
+def test_ranks_of_equal_values_are_shared():
+    assert ranked([3.0, 1.0, 3.0, 2.0]) == [2.5, 0.0, 2.5, 1.0]
+
+
+@pytest.mark.parametrize("kind", MARKERS)
+def test_markers_are_centred_and_of_about_the_same_area(kind):
+    points = outline(Mark(0, 0, kind, "blue", 10))
+    cross = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(points, points[1:] + points[:1]))
+    assert 200 < abs(cross) / 2 < 400
+    assert abs(sum(x for x, _ in points)) < 1e-9
+
+
+def test_a_drawing_is_well_formed_xml_whatever_its_words_are():
+    shapes = [Line([(0, 0), (1, 2)], "grid"), Box(0, 0, 3, 4, "sky", 0.5, NASTY)]
+    shapes += [Mark(1, 1, "diamond", "green", tip=NASTY), Text(1, 2, NASTY, upright=True)]
+    for alone in (False, True):
+        root = ElementTree.fromstring(svg(Drawing("a", NASTY, 10, 20, shapes), alone=alone))
+        assert root.find("{http://www.w3.org/2000/svg}text").text == NASTY
+
+
+def test_a_drawing_becomes_a_png_of_its_size(tmp_path):
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    shapes = [Box(0, 0, 50, 60, "blue"), Text(5, 30, "$1$"), Line([(0, 0), (9, 9)], dash="3 2")]
+    assert write_png([Drawing("a", "", 100, 60, shapes)], tmp_path)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (200, 120)
+        assert picture.convert("RGB").getpixel((80, 100)) == (0x00, 0x72, 0xB2)
+        assert picture.convert("RGB").getpixel((150, 100)) == (255, 255, 255)
+
+
+def test_names_of_strangers_never_become_markup():
+    table = Table((NASTY, "n"), [[Cell(NASTY, note=NASTY), Cell("1", 1.0)]])
+    drawing = Drawing("a", NASTY, 10, 10, [Text(0, 0, NASTY)])
+    document = Document(NASTY, NASTY, [Paragraph(NASTY), table, Figure(drawing, NASTY)])
+    tags = read(html(document))
+    assert [tag for tag, _ in tags].count("script") == 1  # our own
+    assert "<script" not in markdown(document)
+    assert html(document).count("alert(1)") == html(document).count("&lt;script&gt;alert(1)")
+
+
+def test_a_tables_cells_carry_what_they_are_sorted_by():
+    table = Table(("name", "n"), [[Cell("a"), Cell("1,000", 1000.0)], [Cell("b"), Cell("-")]])
+    tags = read(html(Document("t", "", [table])))
+    values = [attributes.get("data-v") for tag, attributes in tags if tag == "td"]
+    assert values == [None, "1000.0", None, ""]
+
+
+def test_the_page_needs_nothing_but_itself(written):
+    text = (written / "report.html").read_text()
+    tags = read(text)
+    assert not [tag for tag, _ in tags if tag in ("link", "img", "iframe", "object")]
+    for _, attributes in tags:
+        assert not {"src", "srcset"} & set(attributes)
+        assert attributes.get("href", "#").startswith("#")
+    addresses = set(re.findall(r"https?://[^\s\"'<>)]+", text))
+    assert addresses == {"http://www.w3.org/2000/svg"}
+    assert "url(" not in text and "@import" not in text
+
+
+def test_links_within_the_page_lead_somewhere(written):
+    tags = read((written / "report.html").read_text())
+    names = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    assert {attributes["href"][1:] for tag, attributes in tags if tag == "a"} == names
+
+
+def test_the_report_is_a_function_of_results_json(results, written, tmp_path):
+    again = json.loads((written / "results.json").read_text())
+    assert again == results
+    write_report(again, tmp_path)
+    for name in ("report.html", "report.md", "results.csv", "results.json"):
+        assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
+
+
+def test_another_ap_is_another_report(results, written, tmp_path):
+    other = json.loads(json.dumps(results))
+    other["configurations"][0]["AP"] = 0.123456
+    write_report(other, tmp_path, pictures=False)
+    assert "12.35" in (tmp_path / "report.html").read_text()
+    assert "12.35" not in (written / "report.html").read_text()
+
+
+def test_every_configuration_stands_in_the_csv(results, written):
+    rows = list(csv.DictReader(io.StringIO((written / "results.csv").read_text())))
+    assert [row["name"] for row in rows] == [c["name"] for c in results["configurations"]]
+    for row, known in zip(rows, results["configurations"], strict=True):
+        assert float(row["AP"]) == known["AP"]
+        assert int(row["bytes.packed"]) == known["bytes"]["packed"]
+
+
+def test_every_drawing_is_a_file(results, written):
+    names = {drawing.name for drawing in plots(results)}
+    assert {"ap_stored", "ap_nominal", "losses", "predicted"} <= names
+    assert names == {path.stem for path in (written / "plots").glob("*.svg")}
+    for path in (written / "plots").glob("*.svg"):
+        ElementTree.parse(path)
+
+
+def test_a_study_that_has_just_begun_has_a_report_too(results, tmp_path):
+    begun = json.loads(json.dumps(results))
+    for row in begun["configurations"]:
+        row |= {"AP": None, "AP50": None, "loss": None}
+    begun["comparisons"] = []
+    write_report(begun, tmp_path, pictures=False)
+    assert "0 of 6 configurations are evaluated so far" in (tmp_path / "report.html").read_text()
+
+
+def test_losses_are_printed_positive(results):
+    row = next(r for r in results["configurations"] if r["name"] == "affine layer 2")
+    text = markdown(report(results))
+    assert number(-row["loss"]["points"], 2) in text

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from refquant.arrays.packed import PackedWeights
 from refquant.graph.graph import Model, Node, array_of
 from refquant.graph.network import Network
+from refquant.ops import OPS
 from refquant.ops.panels import PackedPanels, Panels, panels_of
 from refquant.ops.tiles import tiles_for_this_cpu, vectors_for
 
@@ -36,8 +37,9 @@ MOST_IDLE = 2  # networks kept per model; each has an arena, 80 MB for YOLOv7 at
 def prepared(model: Model) -> Model:
     """The model with every convolution's weight in panels; a prepared model stays as it is.
 
-    `prepared(load_model(path))` holds the weights once: nobody else has the model, so each plain
-    weight goes as soon as its panels are there.
+    It keeps the arrays that the operations use, not the magnitudes that serve verification
+    (fold.py). `prepared(load_model(path))` holds the weights once: nobody else has the model, so
+    each plain weight goes as soon as its panels are there.
     """
     rest, nodes = model.with_nodes(()), list(model.nodes)
     del model
@@ -48,13 +50,12 @@ def prepared(model: Model) -> Model:
 
 
 def prepared_node(node: Node) -> Node:
-    """The node with its convolution weight, if it has one, in panels."""
-    if node.op != "conv" or isinstance(node.arrays["weight"], Panels | PackedPanels):
-        return node
-    weight = node.arrays["weight"]
-    vectors = vectors_for(weight.shape[0], tiles_for_this_cpu())
-    panels = panels_of(weight_to_pack(weight), vectors)
-    return replace(node, arrays={**node.arrays, "weight": panels})
+    """The node with the arrays of its operation, a convolution's weight in panels."""
+    arrays = {name: node.arrays[name] for name in OPS[node.op].arrays if name in node.arrays}
+    if node.op == "conv" and not isinstance(arrays["weight"], Panels | PackedPanels):
+        vectors = vectors_for(arrays["weight"].shape[0], tiles_for_this_cpu())
+        arrays["weight"] = panels_of(weight_to_pack(arrays["weight"]), vectors)
+    return replace(node, arrays=arrays)
 
 
 def weight_to_pack(weight: Any) -> NDArray[np.float32] | PackedWeights:
@@ -76,17 +77,17 @@ class Engine:
         self.lock = threading.Lock()
 
     @contextmanager
-    def network(self, rows: int, columns: int, threads: int) -> Iterator[Network]:
+    def network(self, height: int, width: int, threads: int, in_bands: bool) -> Iterator[Network]:
         """Lend a network; no other thread gets it meanwhile."""
-        network = self.idle_network((rows, columns, threads))
+        network = self.idle_network((height, width, threads, in_bands))
         if network is None:
-            network = Network(self.model, rows, columns, threads)
+            network = Network(self.model, height, width, threads, in_bands=in_bands)
         yield network
         with self.lock:
             self.idle = [*self.idle, network][-MOST_IDLE:]
 
-    def idle_network(self, size: tuple[int, int, int]) -> Network | None:
-        """Take an idle network of that size (rows, columns, threads)."""
+    def idle_network(self, size: tuple[int, int, int, bool]) -> Network | None:
+        """Take an idle network of that size (height, width, threads, in bands)."""
         with self.lock:
             for i, network in enumerate(self.idle):
                 if network.size == size:
@@ -115,15 +116,18 @@ def engine_of(model: Model) -> Engine:
 
 def run(model: Model, x: Array, *, threads: int = 1) -> Array:
     """Predictions (N, rows, E) of a model that `can_plan` accepts, for images x (N, 3, H, W)."""
-    with engine_of(model).network(x.shape[2], x.shape[3], threads) as network:
-        return np.stack([network.run(image) for image in x])
+    with engine_of(model).network(x.shape[2], x.shape[3], threads, True) as network:
+        predictions = np.empty((len(x), network.rows, network.entries), np.float32)
+        for image, of_image in zip(x, predictions):
+            network.run(image, of_image)
+        return predictions
 
 
 def walk_fast(model: Model, x: Array, threads: int = 1) -> Iterator[tuple[Node, Array]]:
     """Every node with its output for all images, (N, ...); one network works per image."""
     with ExitStack() as stack:
         engine = engine_of(model)
-        size = (x.shape[2], x.shape[3], threads)
+        size = (x.shape[2], x.shape[3], threads, False)
         lent = [stack.enter_context(engine.network(*size)) for _ in x]
         together = zip(*(network.outputs(image) for network, image in zip(lent, x)))
         for node, outputs in zip(model.nodes, together, strict=True):

@@ -2,16 +2,19 @@
 
     image (3, H, W)  --copied-->  a planar map with a halo  --steps-->  predictions (rows, E)
 
-The plan (plan.py) says where each map lies; here every node becomes its steps (ops/steps.py):
+The plan (plan.py) says where each map lies and in which order nodes run; here every node becomes
+its steps (ops/steps.py), in the stem once per band:
 
-    conv              a border where its output has a halo, then the convolution
-    max_pool, upsample, add      one step, an addition of n maps n - 1 steps
-    concat            a copy per input that was not written in place, mostly none
-    space_to_depth    of the image only: done in NumPy while the image is copied
-    decode            one step per level, which writes predictions
+    conv, max_pool, upsample     one step each; an addition of n maps n - 1 steps
+    concat                       a copy per input that was not written in place, mostly none
+    space_to_depth               of the image only: done in NumPy while the image is copied
+    decode                       one step per level, which writes predictions
+    a map with a halo            a border of zeros when it begins to live
+    a band's last rows           copied away and back, where the next band reads them again
 
-Layout is converted only at the two ends. `outputs` runs the same steps node by node and takes
-every map out of the arena as soon as it is whole, before anything may be written over it.
+Layout is converted only at the two ends. `outputs` runs the same steps node by node, without
+bands, and takes every map out of the arena as soon as it is whole, before anything is written
+over it.
 """
 
 from collections.abc import Iterator
@@ -21,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.graph.graph import INPUT, Model, Node, array_of
-from refquant.graph.plan import plan
-from refquant.ops.blocked import LINE, Map, aligned, inside, put, take
+from refquant.graph.plan import WHOLE, Key, plan
+from refquant.ops.blocked import LANES, LINE, Map, aligned, put, take
 from refquant.ops.conv_fast import (
     conv_constants,
     conv_step,
     input_fields,
+    item_bounds,
     output_fields,
     scratch_for,
 )
@@ -47,99 +51,144 @@ def panels_in(node: Node) -> Panels | PackedPanels:
 class Network:
     """A prepared model (engine.py) for images of rows x columns pixels, on `threads` threads."""
 
-    def __init__(self, model: Model, rows: int, columns: int, threads: int) -> None:
+    def __init__(
+        self, model: Model, height: int, width: int, threads: int, *, in_bands: bool = True
+    ) -> None:
         from refquant.ops.program import Program  # here, because it imports Numba
 
         self.model, self.threads = model, threads
-        self.size = (rows, columns, threads)
-        self.plan = plan(model, rows, columns)
-        self.keep: list[Any] = []
+        self.size = (height, width, threads, in_bands)
+        self.plan = plan(model, height, width, in_bands=in_bands)
+        self.keep: list[Any] = []  # arrays whose addresses are in the steps
         self.arena = aligned((self.plan.size,), np.uint8)
-        self.images = {name: self.planar(name) for name in self.plan.planar}
         start = self.arena.ctypes.data
-        self.maps: dict[str, Map] = {name: place for name, (place, _) in self.images.items()}
-        for name, place in self.plan.places.items():
-            self.maps[name] = place._replace(address=place.address + start)
-        self.ends: list[int] = []  # of every node's steps in the program
+        self.maps = {
+            key: place._replace(address=place.address + start)
+            for key, place in self.plan.maps.items()
+        }
+        self.constants: dict[str, Any] = {}
         steps: Steps = []
-        scratch = 0
-        for i, node in enumerate(model.nodes):
-            steps += self.borders(i) + getattr(self, node.op)(node)
+        self.ends: list[int] = []  # of every position's steps in the program
+        for position, (i, band) in enumerate(self.plan.order):
+            node = model.nodes[i]
+            steps += self.before(position) + getattr(self, node.op)(node, band)
+            steps += self.after(position)
             self.ends.append(len(steps))
-            scratch = max(scratch, self.scratch_of(node))
+        scratch = max(self.scratch_of(node) for node in model.nodes)
         self.program = Program(steps, threads, scratch)
 
-    def planar(self, name: str) -> tuple[Map, NDArray[np.uint8]]:
-        """A planar map with a halo of zeros for the image, and its memory."""
-        C, H, W = self.plan.shapes[name]
-        halo = self.plan.halos.get(name, 0)
-        memory = aligned((inside(0, C, H, W, halo, lanes=1).plane * C,), np.uint8)
-        return inside(memory.ctypes.data, C, H, W, halo, lanes=1), memory
+    def place(self, name: str, band: int, begin: int, rows: int) -> Map:
+        """Where rows `begin` to begin + rows - 1 of a node's output lie."""
+        key = self.plan.key(name, band)
+        _, channel = self.plan.roots[name]
+        first = begin - self.plan.rows[key].top
+        channels = self.plan.shapes[name][0]
+        return self.maps[key].from_row(first, rows).part(channel, channels)
+
+    def whole(self, name: str) -> Map:
+        """Where a node's output lies, outside of the stem."""
+        return self.place(name, WHOLE, 0, self.plan.shapes[name][1])
+
+    def window(self, node: Node, band: int, stride: int = 1) -> tuple[Map, list[Map]]:
+        """Where the rows that a band computes lie, and of each input the rows that they need."""
+        begin, end = 0, self.plan.shapes[node.name][1]
+        if band != WHOLE:
+            _, begin, end = self.plan.stem.rows[node.name][band]
+        y = self.place(node.name, band, begin, end - begin)
+        xs = []
+        for name in node.inputs:
+            first = begin * stride
+            xs.append(self.place(name, band, first, self.plan.shapes[name][1] - first))
+        return y, xs
 
     # ---- the steps of a node ----
 
-    def borders(self, i: int) -> Steps:
-        """Steps that zero the halo of the maps that node i begins to write."""
-        return [
-            step(
-                BORDER,
-                self.maps[name].blocks,
-                **output_fields(self.maps[name]),
-                padding=self.plan.halos[name],
-            )
-            for name, (born, _) in self.plan.lives.items()
-            if born == i and name in self.plan.halos
-        ]
+    def before(self, position: int) -> Steps:
+        """Borders of the maps that begin to live, and rows kept from the band before."""
+        steps = []
+        for key in self.keys(0, position):
+            halo = self.plan.halos.get(key.root, 0)
+            rows = self.plan.rows[key]
+            held = self.maps[key].from_row(0, rows.end - rows.top)
+            if halo:
+                steps.append(step(BORDER, held.blocks, **output_fields(held), padding=halo))
+            kept = Key(key.root, key.band - 1, kept=True)
+            if key.band > 0 and kept in self.maps:
+                steps.append(copy_of(self.maps[kept], held.from_row(0, self.maps[kept].rows)))
+        return steps
 
-    def conv(self, node: Node) -> Steps:
-        x, y, panels = self.maps[node.inputs[0]], self.maps[node.name], panels_in(node)
-        bias = array_of(node.arrays["bias"]) if "bias" in node.arrays else None
+    def after(self, position: int) -> Steps:
+        """Copies of rows that the next band reads again, when a band's map ceases to live."""
+        steps = []
+        for key in self.keys(1, position):
+            kept = Key(key.root, key.band, kept=True)
+            if kept in self.maps:
+                first = self.plan.rows[kept].top - self.plan.rows[key].top
+                rows = self.maps[key].from_row(first, self.maps[kept].rows)
+                steps.append(copy_of(rows, self.maps[kept]))
+        return steps
+
+    def keys(self, end: int, position: int) -> list[Key]:
+        """The maps that are born (end 0) or die (end 1) at a position; not those of kept rows."""
+        lives = self.plan.lives.items()
+        return [key for key, life in lives if life[end] == position and not key.kept]
+
+    def conv(self, node: Node, band: int) -> Steps:
         attributes = dict(node.attributes)
-        constants = conv_constants(x, panels, bias, attributes.pop("padding"))
-        self.keep += [panels, constants]
-        return [conv_step(x, y, panels, constants, threads=self.threads, **attributes)]
+        padding, panels = attributes.pop("padding"), panels_in(node)
+        y, (x,) = self.window(node, band, attributes["stride"])
+        if y.rows == 0:
+            return []
+        if node.name not in self.constants:
+            bias = array_of(node.arrays["bias"]) if "bias" in node.arrays else None
+            self.constants[node.name] = conv_constants(x, panels, bias, padding)
+        bounds = item_bounds(y, panels, attributes["stride"], self.threads)
+        self.keep += [panels, bounds]
+        return [conv_step(x, y, panels, self.constants[node.name], bounds, **attributes)]
 
-    def max_pool(self, node: Node) -> Steps:
-        x, y = self.maps[node.inputs[0]], self.maps[node.name]
+    def max_pool(self, node: Node, band: int) -> Steps:
+        y, (x,) = self.window(node, band, node.attributes["stride"])
         fields = {**input_fields(x), **output_fields(y), **node.attributes}
-        return [step(MAX_POOL, y.blocks, **fields)]
+        return [step(MAX_POOL, y.blocks, **fields)] if y.rows else []
 
-    def upsample(self, node: Node) -> Steps:
-        x, y = self.maps[node.inputs[0]], self.maps[node.name]
-        scale = node.attributes["scale"]
-        return [step(UPSAMPLE, y.blocks, **input_fields(x), **output_fields(y), stride=scale)]
+    def upsample(self, node: Node, band: int) -> Steps:
+        x, y = self.whole(node.inputs[0]), self.whole(node.name)
+        return [copy_of(x, y, node.attributes["scale"])]
 
-    def add(self, node: Node) -> Steps:
-        y = self.maps[node.name]
-        steps, x = [], self.maps[node.inputs[0]]
-        for name in node.inputs[1:]:
-            z = self.maps[name]
+    def add(self, node: Node, band: int) -> Steps:
+        y, (x, *others) = self.window(node, band)
+        steps: Steps = []
+        for z in others if y.rows else ():
             fields = {**input_fields(x), **output_fields(y)}
-            steps.append(step(ADD, y.blocks, **fields, z=z.address, z_plane=z.plane, z_row=z.row))
+            fields |= {"z": z.address, "z_plane": z.plane, "z_row": z.row}
+            steps.append(step(ADD, y.blocks, **fields))
             x = y
         return steps
 
-    def concat(self, node: Node) -> Steps:
-        steps, y, channel = [], self.maps[node.name], 0
+    def concat(self, node: Node, band: int) -> Steps:
+        steps: Steps = []
+        root, channel = self.plan.roots[node.name]
+        first = 0
         for name in node.inputs:
-            x = self.maps[name]
-            if self.plan.parts.get(name) != (node.name, channel):
-                fields = {**input_fields(x), **output_fields(y)}
-                steps.append(step(COPY, x.channels, **fields, first_channel=channel))
-            channel += x.channels
+            channels = self.plan.shapes[name][0]
+            if self.plan.roots[name] != (root, channel + first):
+                fields = {**input_fields(self.whole(name)), **output_fields(self.whole(node.name))}
+                steps.append(step(COPY, channels, **fields, first_channel=first))
+            first += channels
         return steps
 
-    def space_to_depth(self, node: Node) -> Steps:
+    def space_to_depth(self, node: Node, band: int) -> Steps:
         return []
 
-    def decode(self, node: Node) -> Steps:
-        steps, self.levels, rows = [], [], 0
+    def decode(self, node: Node, band: int) -> Steps:
+        steps: Steps = []
+        self.levels, rows = [], 0
         anchors = np.ascontiguousarray(array_of(node.arrays["anchors"]), np.float32)
         self.keep.append(anchors)
         for name, level, stride in zip(
             node.inputs, anchors, node.attributes["strides"], strict=True
         ):
-            x = self.maps[name]
+            x = self.whole(name)
             self.entries = x.channels // len(level)
             self.levels.append(4 * rows * self.entries)  # where y is, in the predictions
             fields = input_fields(x) | {
@@ -161,32 +210,33 @@ class Network:
         if node.op == "conv":
             return scratch_for(panels_in(node))
         if node.op == "max_pool":
-            return node.attributes["kernel"] * self.maps[node.name].columns * LINE
+            return node.attributes["kernel"] * self.plan.shapes[node.name][2] * LINE
         if node.op == "decode":
-            return max(self.maps[name].blocks for name in node.inputs) * LINE
+            return max(-(-self.plan.shapes[name][0] // LANES) for name in node.inputs) * LINE
         return 0
 
     # ---- running ----
 
-    def begin(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take in an image (3, H, W); the array to which the decode will write predictions."""
-        for name, (place, memory) in self.images.items():
-            put(x if name == INPUT else space_to_depth(x[None])[0], memory, place)
-        predictions = np.empty((self.rows, self.entries), np.float32)
-        decodes = self.program.steps[self.program.steps["kind"] == DECODE]
-        decodes["y"] = predictions.ctypes.data + np.array(self.levels)
-        self.program.steps[self.program.steps["kind"] == DECODE] = decodes
-        return predictions
+    def begin(self, x: NDArray[np.float32], predictions: NDArray[np.float32]) -> None:
+        """Take in an image x (3, H, W), and the array to which the decode will write."""
+        for key, place in self.maps.items():
+            if self.plan.lives[key][0] < 0:
+                halo = self.plan.halos.get(key.root, 0)
+                put(
+                    x if key.root == INPUT else space_to_depth(x[None])[0], self.arena, place, halo
+                )
+        decodes = self.program.steps["kind"] == DECODE
+        self.program.steps["y"][decodes] = predictions.ctypes.data + np.array(self.levels)
 
-    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Predictions (rows, E) for an image (3, H, W)."""
-        predictions = self.begin(x)
+    def run(self, x: NDArray[np.float32], predictions: NDArray[np.float32]) -> None:
+        """Predictions (rows, E) for an image x (3, H, W)."""
+        self.begin(x, predictions)
         self.program.run()
-        return predictions
 
     def outputs(self, x: NDArray[np.float32]) -> Iterator[tuple[Node, NDArray[np.float32]]]:
         """Every node with its output, (C, H, W) or (rows, E), for an image x (3, H, W)."""
-        predictions = self.begin(x)
+        predictions = np.empty((self.rows, self.entries), np.float32)
+        self.begin(x, predictions)
         begin = 0
         for node, end in zip(self.model.nodes, self.ends, strict=True):
             self.program.run(begin, end)
@@ -196,4 +246,9 @@ class Network:
             elif node.op == "space_to_depth":
                 yield node, space_to_depth(x[None])[0]
             else:
-                yield node, take(self.arena, self.maps[node.name])
+                yield node, take(self.arena, self.whole(node.name))
+
+
+def copy_of(x: Map, y: Map, scale: int = 1) -> NDArray[np.void]:
+    """The step that upsamples x into y; by 1 it copies."""
+    return step(UPSAMPLE, y.blocks, **input_fields(x), **output_fields(y), stride=scale)

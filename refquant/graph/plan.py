@@ -1,85 +1,106 @@
 """Where every map of a network lies in memory: one arena, in which maps share places over time.
 
-A map lives from the node that writes it to the last node that reads it. Maps whose lives do not
-overlap may share memory, so the arena is little larger than the widest moment of the network.
+A map lives from the moment it is first written to the last moment it is read. Maps whose lives
+do not overlap may share memory, so the arena is little larger than the widest moment of the
+network.
 
 Concat costs nothing: its inputs are written where the concat's output has their channels. That
 takes a first channel divisible by 16 (a block) and an input that is joined into nothing else;
 other inputs are copied. An input of a concat may be a concat.
 
-    shapes    (C, H, W) of every node, from the image's H and W                  (1)
-    parts     node -> (concat, first channel), where it is written in place      (2)
-    roots     the maps that get memory: nodes that are no parts, the image apart
+    shapes    (C, H, W) of every node, from the image's H and W                            (1)
+    parts     node -> (concat, first channel), where it is written in place                (2)
+    roots     the maps that get memory: nodes that are no parts, and the image
     halo      of a root: the largest padding of a convolution that reads it or its parts   (3)
-    lives     root -> first writer and last reader, as positions in the graph    (4)
-    offsets   of roots in the arena, so that lives and memory do not overlap     (5)
+    order     of (node, band): the stem band by band (bands.py), then the others once      (4)
+    lives     of maps: first writer and last reader, as positions in that order            (5)
+    offsets   of maps in the arena, so that lives and memory do not both overlap           (6)
 
-Offsets are found greedily: largest first, each at the lowest place that is free for its whole
-life.
+A root of the stem is a map of its own in every band, holding the rows of that band; rows kept
+for the next band wait in a third kind of map. Offsets are found greedily: largest first, each at
+the lowest place that is free for its whole life.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from refquant.graph.bands import NO_STEM, Rows, Shape, Stem, stem_of
 from refquant.graph.graph import INPUT, Model, Node
-from refquant.ops.blocked import LANES, LINE, Map, inside, strides
+from refquant.ops.blocked import LANES, LINE, Map, inside
 from refquant.ops.conv import output_size
 
-Shape = tuple[int, int, int]
-
 OPS_IN_BLOCKS = ("conv", "max_pool", "upsample", "concat", "add", "space_to_depth", "decode")
+WHOLE = -1  # in place of a band: all rows
+
+
+class Key(NamedTuple):
+    """A map in the arena: a root's rows of a band or all of them, or the rows kept after a band."""
+
+    root: str
+    band: int = WHOLE
+    kept: bool = False
 
 
 class Plan(NamedTuple):
-    """Places of all maps; `places` has addresses relative to the arena's start."""
+    """Places of all maps; the addresses in `maps` count from the arena's start.
+
+    rows     of each key: those held, and those computed in that band
+    lives    of each key: positions in `order`, -1 for the image, which is there before all
+    """
 
     shapes: Mapping[str, Shape]
-    places: Mapping[str, Map]
-    halos: Mapping[str, int]  # of every map, the image and its space-to-depth too
-    parts: Mapping[str, tuple[str, int]]
-    lives: Mapping[str, tuple[int, int]]
-    planar: frozenset[str]  # the image and its space-to-depth, which lie outside of the arena
+    roots: Mapping[str, tuple[str, int]]  # of each node: its root, and its first channel there
+    halos: Mapping[str, int]  # of roots; 0 where missing
+    stem: Stem
+    order: Sequence[tuple[int, int]]  # (node, band)
+    rows: Mapping[Key, Rows]
+    maps: Mapping[Key, Map]
+    lives: Mapping[Key, tuple[int, int]]
     size: int  # bytes
+
+    def key(self, name: str, band: int) -> Key:
+        """The map that holds a node's output in a band."""
+        root = self.roots[name][0]
+        return Key(root, band) if Key(root, band) in self.maps else Key(root)
 
 
 def can_plan(model: Model) -> bool:
     """Whether every node is one that the engine runs in blocks; folded models are."""
-    readers_of_image = [node.op for node in model.nodes if INPUT in node.inputs]
+    nodes = model.nodes
     return (
-        all(node.op in OPS_IN_BLOCKS for node in model.nodes)
-        and all(op in ("conv", "space_to_depth") for op in readers_of_image)
-        and all(n.inputs == (INPUT,) for n in model.nodes if n.op == "space_to_depth")
+        all(node.op in OPS_IN_BLOCKS for node in nodes)
+        and all(n.op in ("conv", "space_to_depth") for n in nodes if INPUT in n.inputs)
+        and all(n.inputs == (INPUT,) for n in nodes if n.op == "space_to_depth")
         and all(
-            n.attributes["padding"] < n.attributes["kernel"]
-            for n in model.nodes
-            if n.op == "max_pool"
+            n.attributes["padding"] < n.attributes["kernel"] for n in nodes if n.op == "max_pool"
         )
-        and [node.op for node in model.nodes].index("decode") == len(model.nodes) - 1
+        and [node.op for node in nodes].index("decode") == len(nodes) - 1
     )
 
 
-def plan(model: Model, rows: int, columns: int) -> Plan:
-    """Plan a model for images of rows x columns pixels."""
+def plan(model: Model, height: int, width: int, *, in_bands: bool = True) -> Plan:
+    """Plan a model for images of height x width pixels, the stem in bands or not."""
     nodes = model.nodes
-    shapes = shapes_of(nodes, (3, rows, columns))
-    parts = parts_of(nodes, shapes)
-    planar = {INPUT, *(node.name for node in nodes if node.op == "space_to_depth")}
-    in_memory = [n.name for n in nodes if n.op != "decode" and n.name not in planar]
-    root = {name: root_of(name, parts) for name in in_memory}
-    halos = halos_of(nodes, {**root, **{name: (name, 0) for name in planar}})
-    lives = lives_of(nodes, root)
-    sizes = {name: size_of(shapes[name], halos.get(name, 0)) for name in lives}
+    shapes = shapes_of(nodes, (3, height, width))
+    planar = planar_maps(nodes)
+    parts = parts_of(nodes, shapes, planar)
+    roots = {name: root_of(name, parts) for name in shapes if name != INPUT or INPUT in planar}
+    owners = {name: root for name, (root, _) in roots.items()}
+    stem = stem_of(nodes, shapes, owners, height) if in_bands else NO_STEM
+    order = [(i, b) for b in range(stem.bands) for i in range(stem.length)]
+    order += [(i, WHOLE) for i in range(stem.length, len(nodes))]
+    rows = rows_held(nodes, shapes, owners, stem, planar)
+    lives = lives_of(nodes, order, owners, rows, planar)
+    halos = halos_of(nodes, owners)
+    room = {key: map_of(key, rows, shapes, halos, planar) for key in lives}
+    sizes = {key: place.plane * place.blocks for key, place in room.items()}
     offsets = offsets_of(sizes, lives)
-    places = {}
-    for name, (owner, channel) in root.items():
-        C, H, W = shapes[owner]
-        whole = inside(offsets[owner], C, H, W, halos.get(owner, 0))
-        places[name] = whole.part(channel, shapes[name][0])
-    size = max(offsets[name] + sizes[name] for name in lives)
-    return Plan(shapes, places, halos, parts, lives, frozenset(planar), size)
+    maps = {key: map_of(key, rows, shapes, halos, planar, offsets[key]) for key in lives}
+    size = max(offsets[key] + sizes[key] for key in lives)
+    return Plan(shapes, roots, halos, stem, order, rows, maps, lives, size)
 
 
-def shapes_of(nodes: tuple[Node, ...], image: Shape) -> dict[str, Shape]:
+def shapes_of(nodes: Sequence[Node], image: Shape) -> dict[str, Shape]:
     """Equation (1); a decode has no map."""
     shapes = {INPUT: image}
     for node in nodes:
@@ -88,7 +109,7 @@ def shapes_of(nodes: tuple[Node, ...], image: Shape) -> dict[str, Shape]:
     return shapes
 
 
-def shape_of(node: Node, inputs: list[Shape]) -> Shape:
+def shape_of(node: Node, inputs: Sequence[Shape]) -> Shape:
     """(C, H, W) of a node's output."""
     C, H, W = inputs[0]
     attributes = node.attributes
@@ -108,7 +129,15 @@ def shape_of(node: Node, inputs: list[Shape]) -> Shape:
     return C, H, W  # add
 
 
-def parts_of(nodes: tuple[Node, ...], shapes: Mapping[str, Shape]) -> dict[str, tuple[str, int]]:
+def planar_maps(nodes: Sequence[Node]) -> set[str]:
+    """The image where a convolution reads it, and its space-to-depth: written before all steps."""
+    planar = {node.name for node in nodes if node.op == "space_to_depth"}
+    return planar | {INPUT for node in nodes if node.op == "conv" and INPUT in node.inputs}
+
+
+def parts_of(
+    nodes: Sequence[Node], shapes: Mapping[str, Shape], planar: set[str]
+) -> dict[str, tuple[str, int]]:
     """Equation (2)."""
     parts: dict[str, tuple[str, int]] = {}
     for node in nodes:
@@ -116,8 +145,8 @@ def parts_of(nodes: tuple[Node, ...], shapes: Mapping[str, Shape]) -> dict[str, 
             continue
         channel = 0
         for name in node.inputs:
-            once = node.inputs.count(name) == 1 and name not in parts
-            if once and name != INPUT and channel % LANES == 0:
+            alone = node.inputs.count(name) == 1 and name not in parts
+            if alone and name not in planar and channel % LANES == 0:
                 parts[name] = (node.name, channel)
             channel += shapes[name][0]
     return parts
@@ -132,40 +161,94 @@ def root_of(name: str, parts: Mapping[str, tuple[str, int]]) -> tuple[str, int]:
     return name, channel
 
 
-def halos_of(nodes: tuple[Node, ...], root: Mapping[str, tuple[str, int]]) -> dict[str, int]:
+def halos_of(nodes: Sequence[Node], owners: Mapping[str, str]) -> dict[str, int]:
     """Equation (3); maps without a halo are left out."""
     halos: dict[str, int] = {}
     for node in nodes:
         if node.op == "conv" and node.attributes["padding"] > 0:
-            owner = root[node.inputs[0]][0]
-            halos[owner] = max(halos.get(owner, 0), node.attributes["padding"])
+            root = owners[node.inputs[0]]
+            halos[root] = max(halos.get(root, 0), node.attributes["padding"])
     return halos
 
 
+def rows_held(
+    nodes: Sequence[Node],
+    shapes: Mapping[str, Shape],
+    owners: Mapping[str, str],
+    stem: Stem,
+    planar: set[str],
+) -> dict[Key, Rows]:
+    """The rows of every map: of a root in a band, those of the root and its parts together."""
+    rows = {Key(root): Rows(0, 0, shapes[root][1]) for root in owners.values()}
+    outside = {
+        owners[name]
+        for node in nodes[stem.length :]
+        for name in (node.name, *node.inputs)
+        if name in owners
+    }
+    for b in range(stem.bands):
+        for name, of_bands in stem.rows.items():
+            root = owners[name]
+            if root in outside | planar:
+                continue
+            held, new = rows.get(Key(root, b), of_bands[b]), of_bands[b]
+            rows[Key(root, b)] = Rows(
+                min(held.top, new.top), min(held.begin, new.begin), max(held.end, new.end)
+            )
+    for root, band, _ in list(rows):
+        if Key(root, band + 1) in rows and band != WHOLE:
+            kept = rows[Key(root, band + 1)].top, rows[Key(root, band)].end
+            if kept[0] < kept[1]:
+                rows[Key(root, band, kept=True)] = Rows(kept[0], *kept)
+    return rows
+
+
 def lives_of(
-    nodes: tuple[Node, ...], root: Mapping[str, tuple[str, int]]
-) -> dict[str, tuple[int, int]]:
-    """Equation (4), in order of first writers."""
-    lives: dict[str, tuple[int, int]] = {}
-    for i, node in enumerate(nodes):
-        for name in (node.name, *node.inputs):
-            if name in root:
-                owner = root[name][0]
-                lives[owner] = (lives.get(owner, (i, i))[0], i)
+    nodes: Sequence[Node],
+    order: Sequence[tuple[int, int]],
+    owners: Mapping[str, str],
+    rows: Mapping[Key, Rows],
+    planar: set[str],
+) -> dict[Key, tuple[int, int]]:
+    """Equation (5), in order of first writers."""
+    lives: dict[Key, tuple[int, int]] = {Key(name): (-1, -1) for name in sorted(planar)}
+    for position, (i, band) in enumerate(order):
+        for name in (nodes[i].name, *nodes[i].inputs):
+            if name in owners:
+                root = owners[name]
+                key = Key(root, band) if Key(root, band) in rows else Key(root)
+                lives[key] = (lives.get(key, (position, 0))[0], position)
+    for key in rows:
+        if key.kept:
+            saved = lives[Key(key.root, key.band)][1]
+            lives[key] = (saved, lives[Key(key.root, key.band + 1)][0])
     return lives
 
 
-def size_of(shape: Shape, halo: int) -> int:
-    """Bytes of a root."""
-    C, H, W = shape
-    return -(-C // LANES) * strides(H, W, halo)[0]
+def map_of(
+    key: Key,
+    rows: Mapping[Key, Rows],
+    shapes: Mapping[str, Shape],
+    halos: Mapping[str, int],
+    planar: set[str],
+    offset: int = 0,
+) -> Map:
+    """The map of a key at that offset. All bands of a root have room for as many rows."""
+    C, _, W = shapes[key.root]
+    height = max(
+        held.end - held.top
+        for other, held in rows.items()
+        if (other.root, other.kept, other.band == WHOLE) == (key.root, key.kept, key.band == WHOLE)
+    )
+    halo = 0 if key.kept else halos.get(key.root, 0)
+    return inside(offset, C, height, W, halo, 1 if key.root in planar else LANES)
 
 
-def offsets_of(sizes: Mapping[str, int], lives: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-    """Equation (5)."""
-    offsets: dict[str, int] = {}
-    for name in sorted(sizes, key=lambda name: -sizes[name]):
-        born, dies = lives[name]
+def offsets_of(sizes: Mapping[Key, int], lives: Mapping[Key, tuple[int, int]]) -> dict[Key, int]:
+    """Equation (6)."""
+    offsets: dict[Key, int] = {}
+    for key in sorted(sizes, key=lambda key: -sizes[key]):
+        born, dies = lives[key]
         neighbours = sorted(
             (offsets[other], offsets[other] + sizes[other])
             for other in offsets
@@ -173,9 +256,9 @@ def offsets_of(sizes: Mapping[str, int], lives: Mapping[str, tuple[int, int]]) -
         )
         place = 0
         for begin, end in neighbours:
-            if place + sizes[name] <= begin:
+            if place + sizes[key] <= begin:
                 break
             place = max(place, end)
-        offsets[name] = place
+        offsets[key] = place
     assert all(offset % LINE == 0 for offset in offsets.values())
     return offsets

@@ -48,6 +48,10 @@ class Map(NamedTuple):
         """Blocks of `lanes` channels."""
         return -(-self.channels // self.lanes)
 
+    def from_row(self, first: int, rows: int) -> "Map":
+        """Rows `first` to first + rows - 1 as a map; `first` may lie outside of this one."""
+        return self._replace(address=self.address + first * self.row, rows=rows)
+
     def part(self, first_channel: int, channels: int) -> "Map":
         """Some of the channels; the first must begin a block."""
         shift = first_channel // self.lanes * self.plane
@@ -91,11 +95,18 @@ def view_of(memory: NDArray[np.uint8], place: Map) -> NDArray[np.float32]:
     )
 
 
-def put(x: NDArray[np.float32], memory: NDArray[np.uint8], place: Map) -> None:
-    """Copy x (C, H, W) into a map."""
-    view = view_of(memory, place)
+def put(x: NDArray[np.float32], memory: NDArray[np.uint8], place: Map, halo: int = 0) -> None:
+    """Copy x (C, H, W) into a map, and zeros into its halo."""
+    rows, columns = place.rows + 2 * halo, place.columns + 2 * halo
+    corner = place.address - halo * (place.row + place.pixel)
+    view = view_of(memory, place._replace(address=corner, rows=rows, columns=columns))
+    for edge in (view[:, :halo], view[:, rows - halo :]):
+        edge[:] = 0
+    for edge in (view[:, :, :halo], view[:, :, columns - halo :]):
+        edge[:] = 0
     for c in range(place.channels):
-        view[c // place.lanes, :, :, c % place.lanes] = x[c]
+        inner = view[c // place.lanes, halo : rows - halo, halo : columns - halo]
+        inner[:, :, c % place.lanes] = x[c]
 
 
 def take(memory: NDArray[np.uint8], place: Map) -> NDArray[np.float32]:

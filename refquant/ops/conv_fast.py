@@ -19,7 +19,7 @@ from refquant.ops.tiles import TILES, Tile, tiles_for_this_cpu, vectors_for
 Array = NDArray[np.float32]
 
 CACHE = 900_000  # bytes of L2 that an item's input rows and its panel may take together
-ITEMS_PER_THREAD = 8  # per layer, where that leaves enough tiles per item
+LEAST_TILES = 12  # of an item, so that a panel is worth fetching
 
 
 def conv_fast(
@@ -44,8 +44,9 @@ def conv_fast(
     source, memory = new_map(C, H, W, padding)
     target, result = new_map(F, P, Q, 0)
     constants = conv_constants(source, panels, bias, padding)
-    conv = conv_step(source, target, panels, constants, stride, activation, threads)
-    program = Program([conv], threads, scratch_for(panels), (panels, constants))
+    bounds = item_bounds(target, panels, stride, threads)
+    conv = conv_step(source, target, panels, constants, bounds, stride, activation)
+    program = Program([conv], threads, scratch_for(panels))
     for n in range(N):
         put(x[n], memory, source)
         program.run()
@@ -82,21 +83,17 @@ def conv_step(
     y: Map,
     panels: Panels | PackedPanels,
     constants: tuple[NDArray[np.float32], NDArray[np.int64]],
+    bounds: NDArray[np.int64],
     stride: int,
     activation: str,
-    threads: int,
 ) -> NDArray[np.void]:
-    """The step that convolves map x into map y; `constants` from conv_constants."""
+    """The step that convolves map x into map y; `constants` and `bounds` from the functions here."""
     bias, offsets = constants
-    fields = panels.fields()
     groups = len(bias) // (LANES * panels.vectors)
-    tile = TILES[panels.vectors]
-    pixels = pixels_per_item(x, y, panels, tile, groups, stride, threads)
-    items = groups * -(-y.rows * y.columns // pixels)
     return step(
         CONV,
-        items,
-        **fields,
+        groups * (len(bounds) - 1),
+        **panels.fields(),
         **input_fields(x),
         **output_fields(y),
         stride=stride,
@@ -105,7 +102,7 @@ def conv_step(
         products=len(offsets),
         chain=products_per_block(panels.shape),
         groups=groups,
-        pixels=pixels,
+        bounds=bounds.ctypes.data,
         activation=FUSED.index(activation),
     )
 
@@ -139,28 +136,28 @@ def products_per_block(shape: tuple[int, ...]) -> int:
     return channels_per_block(shape) * shape[2] * shape[3]
 
 
-def pixels_per_item(
-    x: Map,
-    y: Map,
-    panels: Panels | PackedPanels,
-    tile: Tile,
-    groups: int,
-    stride: int,
-    threads: int,
-) -> int:
-    """Output pixels of an item: as many as keep its input in L2, fewer where threads need work."""
-    panel = min(len_of_sum(panels.shape), products_per_block(panels.shape)) * panels.vectors * LINE
-    per_pixel = x.channels * 4 * stride * stride
-    room = max(CACHE - panel, 0) // per_pixel
-    if threads > 1:
-        wanted = -(-ITEMS_PER_THREAD * threads // groups)
-        room = min(room, -(-y.rows * y.columns // wanted))
-    return max(room // tile.pixels, 1) * tile.pixels
+def item_bounds(
+    y: Map, panels: Panels | PackedPanels, stride: int, threads: int
+) -> NDArray[np.int64]:
+    """How the P*Q output pixels are cut into items: items + 1 int64, from 0 to P*Q.
 
-
-def len_of_sum(shape: tuple[int, ...]) -> int:
-    """Products of a whole sum."""
-    return shape[1] * shape[2] * shape[3]
+    An item's input should stay in L2 while the panels of its K-blocks pass. On several threads
+    items become smaller towards the end, each a share of what is left, so that all threads end
+    together.
+    """
+    F, C, R, S = panels.shape
+    tile = TILES[panels.vectors].pixels
+    groups = -(-F // (panels.vectors * LANES))
+    panel = min(C * R * S, products_per_block(panels.shape)) * panels.vectors * LINE
+    room = (CACHE - panel) // (4 * C * stride * stride)
+    bounds, pixels = [0], y.rows * y.columns
+    while bounds[-1] < pixels:
+        left = pixels - bounds[-1]
+        size = -(-left // -(-left // max(room, 1)))  # even parts
+        if threads > 1:
+            size = min(size, max(left // max(2, -(-2 * threads // groups)), LEAST_TILES * tile))
+        bounds.append(min(bounds[-1] + -(-size // tile) * tile, pixels))
+    return np.array(bounds, np.int64)
 
 
 def scratch_for(panels: Panels | PackedPanels) -> int:

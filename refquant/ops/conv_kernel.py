@@ -14,8 +14,8 @@ A tile at the end of an item hangs over: its missing pixels repeat the last one,
 and are not stored. Thus one loop serves every width, and tiles run on across the ends of rows.
 
 Where memory comes from decides the rest: the input rows of an item should fit L2 together with a
-panel (plan.py chooses `pixels`); while a tile is computed, its totals are fetched into L1 and a
-part of the next panel into L2.
+panel (conv_fast.py's `item_bounds`); while a tile is computed, its totals are fetched into L1
+and a part of the next panel into L2.
 """
 
 from typing import Any
@@ -43,10 +43,10 @@ WINDOWS, OUTPUTS, BIASES, PANEL = 0, 64, 128, 192
 
 @inner
 def conv_item(step: Any, item: int, scratch: int) -> None:
-    """One item of a convolution: `pixels` outputs from `first`, of one group of filters."""
+    """One item of a convolution: a run of output pixels, of one group of filters."""
     group = item % step.groups
-    first = item // step.groups * step.pixels
-    last = min(first + step.pixels, step.rows * step.columns)
+    bounds = step.bounds + item // step.groups * 8
+    first, last = load_int(bounds), load_int(bounds + 8)
     for k in range(0, step.products, step.chain):
         count = min(step.chain, step.products - k)
         if step.code_bits == 0:

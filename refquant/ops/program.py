@@ -104,21 +104,13 @@ def work(
 
 
 class Program:
-    """Steps, ready to run on `threads` threads.
-
-    keep   arrays whose addresses are in the steps; they live as long as the program
-    """
+    """Steps, ready to run on `threads` threads; the maker keeps what their addresses point to."""
 
     def __init__(
-        self,
-        steps: Iterable[NDArray[np.void]],
-        threads: int,
-        scratch_bytes: int,
-        keep: Iterable[Any] = (),
+        self, steps: Iterable[NDArray[np.void]], threads: int, scratch_bytes: int
     ) -> None:
         self.steps = np.concatenate([np.zeros(0, STEP), *steps])
         self.threads = threads
-        self.keep = tuple(keep)
         self.first = np.concatenate(([0], np.cumsum(self.steps["items"]))).astype(np.int64)
         self.counters = aligned((2, LINE), np.uint8)
         size = -(-(PANEL + scratch_bytes) // 4096) * 4096  # threads do not share pages

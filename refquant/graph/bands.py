@@ -1,4 +1,4 @@
-"""The stem: the first layers of a network, run in bands of rows, so that wide maps never exist whole.
+"""The stem: the first layers of a network, run in bands, so that wide maps never exist whole.
 
 At 640 x 640 YOLOv7's first maps take 52 and 26 MB, all later ones together 30. So its first
 layers, up to where all maps have shrunk to an eighth of the image's height, run from top to
@@ -49,7 +49,7 @@ NO_STEM = Stem(0, 1, {})
 def stem_of(
     nodes: Sequence[Node], shapes: Mapping[str, Shape], root: Mapping[str, str], height: int
 ) -> Stem:
-    """The stem of a network for an image of `height` rows; root[name] is the map with its memory."""
+    """The stem for an image of `height` rows; root[name] is the map that has a node's memory."""
     for length in range(1, len(nodes)):
         if not can_be_banded(nodes[length - 1], root):
             return NO_STEM

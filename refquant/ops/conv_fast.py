@@ -87,7 +87,7 @@ def conv_step(
     stride: int,
     activation: str,
 ) -> NDArray[np.void]:
-    """The step that convolves map x into map y; `constants` and `bounds` from the functions here."""
+    """The step that convolves map x into map y; see conv_constants and item_bounds."""
     bias, offsets = constants
     groups = len(bias) // (LANES * panels.vectors)
     return step(

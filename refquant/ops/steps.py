@@ -15,7 +15,7 @@ z, z_plane, z_row             the second input of an addition
 weight      address of its panels (panels.py)        bias     address of the filters' bias
 offsets     address of (products,) int64             products C*R*S
 chain       products per K-block                     groups   of vectors * 16 filters
-vectors     width of the tile (tiles.py)             bounds   address of the first pixel of every item
+vectors     width of the tile (tiles.py)             bounds   address: first pixels of items
 activation  a constant below             first_channel   of the output, where a copy goes
 code_bits   0: the panels are float32; else bits of a code, and
 scale, zero_point, levels, entry   addresses, and distances within them: see panels.py

@@ -87,6 +87,15 @@ def test_turning_an_image_turns_its_boxes():
     assert len(seen) == 8
 
 
+def test_the_learning_rate_rises_and_falls_once_per_round():
+    rounds = (train_demo.Round(160, 16 * 700, 2.0), train_demo.Round(192, 16 * 500, 1.0))
+    at = [train_demo.schedule(rounds, step) for step in range(1200)]
+    assert [side for side, _ in at] == [160] * 700 + [192] * 500
+    rates = np.array([rate for _, rate in at])
+    assert rates[[299, 300, 500, 999, 1000]] == pytest.approx([2, 2, 1.01, 1, 1])
+    assert (rates[699], rates[1199]) == pytest.approx((0.02, 0.01), rel=0.01)
+
+
 @pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path, monkeypatch):
     render(tmp_path, 24, 1)
@@ -96,11 +105,12 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(train_demo, "average_precision", lambda *_: [0.0, 0.0])
     small = ARCHITECTURES["yolov7"]
     monkeypatch.setattr(train_demo, "demo_architecture", lambda data: small)
+    rounds = (train_demo.Round(160, 8, 1e-3), train_demo.Round(192, 8, 1e-3))
     weights = []
     for name in ("whole", "cut"):
         out = tmp_path / name
         out.mkdir()
-        values = {"data": tmp_path, "out": out, "images": 16, "rate": 1e-3, "seed": 3}
+        values = {"data": tmp_path, "out": out, "rounds": rounds, "seed": 3}
         args = argparse.Namespace(**values, validation=tmp_path)
         if name == "cut":
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

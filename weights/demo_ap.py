@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from refquant.detect.letterbox import fit, to_image
+from refquant.detect.letterbox import Letterbox, fit, letterbox, to_image
 from refquant.graph.architecture import STRIDES
 from refquant.ops.head import decode_fast
 from refquant.ops.nms import candidates, nms
@@ -24,19 +24,20 @@ from .scenes import SIDE
 from .torch_net import Network
 
 CONF, IOU, BATCH = 0.001, 0.65, 20
-PLACE = fit((SIDE, SIDE), (SIDE, SIDE))
 
 
-def predictions(net: Network, anchors: Any, images: np.ndarray) -> np.ndarray:
-    """(N, H, W, 3) uint8 -> (N, rows, E) float32."""
+def predictions(net: Network, anchors: Any, images: np.ndarray, place: Letterbox) -> np.ndarray:
+    """(N, SIDE, SIDE, 3) uint8 -> (N, rows, E) float32."""
+    images = np.stack([letterbox(image, place) for image in images])
     x = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     with torch.no_grad():
         raw = [level.numpy() for level in net(torch.from_numpy(x))]
     return decode_fast(*raw, anchors=np.array(anchors, np.float32), strides=STRIDES)
 
 
-def average_precision(net: Network, anchors: Any, folder: Path) -> list[float]:
-    """The 12 numbers of COCOeval, AP first, on FOLDER/val."""
+def average_precision(net: Network, anchors: Any, folder: Path, side: int) -> list[float]:
+    """The 12 numbers of COCOeval, AP first, on FOLDER/val at an input of side x side pixels."""
+    place = fit((SIDE, SIDE), (side, side))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(folder / "annotations" / "instances_val.json"))
         ids = sorted(truth.imgs)
@@ -45,8 +46,8 @@ def average_precision(net: Network, anchors: Any, folder: Path) -> list[float]:
             some = ids[k : k + BATCH]
             names = [truth.imgs[i]["file_name"] for i in some]
             photos = [Image.open(folder / "val" / name).convert("RGB") for name in names]
-            for i, rows in zip(some, predictions(net, anchors, np.stack(photos))):
-                results += entries(i, rows)
+            for i, rows in zip(some, predictions(net, anchors, np.stack(photos), place)):
+                results += entries(i, rows, place)
         if not results:
             return [0.0] * 12
         judge = COCOeval(truth, truth.loadRes(results), "bbox")
@@ -56,10 +57,10 @@ def average_precision(net: Network, anchors: Any, folder: Path) -> list[float]:
     return [float(value) for value in judge.stats]
 
 
-def entries(image: int, rows: np.ndarray) -> list[dict[str, Any]]:
+def entries(image: int, rows: np.ndarray, place: Letterbox) -> list[dict[str, Any]]:
     """The detections of one image as COCO has them."""
     found = nms(candidates(rows, conf=CONF, multi_label=True), iou=IOU)
-    boxes = to_image(found.boxes, PLACE)  # cut at the border, as every detection is
+    boxes = to_image(found.boxes, place)  # cut at the border, as every detection is
     return [
         {
             "image_id": image,

@@ -29,8 +29,8 @@ class Data:
         self.boxes, self.classes, owner = stored["boxes"], stored["classes"], stored["image"]
         self.first = np.searchsorted(owner, np.arange(len(self.images) + 1))
 
-    def batch(self, seed: int, step: int, size: int) -> tuple[Tensor, Truth]:
-        """The images (size, 3, SIDE, SIDE) float32 of a step and what is in them."""
+    def batch(self, seed: int, step: int, size: int, side: int) -> tuple[Tensor, Truth]:
+        """The images (size, 3, side, side) float32 of a step and what is in them."""
         start = step * size
         epoch, count = start // len(self.images), len(self.images)
         numbers = np.concatenate(
@@ -48,8 +48,11 @@ class Data:
             classes.append(self.classes[rows])
             owner.append(np.full(len(box), k))
         x = torch.from_numpy(np.stack(images)).to(memory_format=torch.channels_last)
+        if side != SIDE:  # within one grey level of what letterbox.py does
+            x = torch.nn.functional.interpolate(x, size=(side, side), mode="bilinear")
         found = (torch.from_numpy(np.concatenate(part)) for part in (boxes, classes, owner))
-        return x, Truth(*found)
+        truth = Truth(*found)
+        return x, truth._replace(boxes=truth.boxes * (side / SIDE))
 
 
 def turned(

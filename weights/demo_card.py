@@ -61,11 +61,11 @@ def quantized_table(model: Model, dataset: DataSet, size: int) -> str:
 
 def curve_table(curve: list[dict[str, float]]) -> str:
     """The measured AP along the training, as Markdown."""
-    lines = ["| step | AP | AP50 |", "|---|---|---|"]
+    lines = ["| step | pixels | AP | AP50 |", "|---|---|---|---|"]
     for note in curve:
         if "AP" in note:
             ap, ap50 = points(note["AP"]), points(note["AP50"])
-            lines.append(f"| {note['step']} | {ap} | {ap50} |")
+            lines.append(f"| {note['step']} | {note['side']:.0f} | {ap} | {ap50} |")
     return "\n".join(lines)
 
 

@@ -31,10 +31,12 @@ Training: images of another seed, disjoint from the validation images.
 
 ## Training
 {script}, seed {seed}: {step} steps of {batch} images with PyTorch {torch} on one CPU thread,
-NumPy {numpy}. Assignment and loss are written from the literature (`demo_loss.py` names it).
-No result on the validation set chose anything: the weights are those after the last step. Two
-runs from one seed on one machine with the same versions give the same weights, also when one of
-them was interrupted; another CPU may sum in another order, and its weights then differ.
+NumPy {numpy}; rounds (side in pixels, images, learning rate) {rounds}.
+Assignment and loss are written from the literature (`demo_loss.py` names it). The weights are
+those after the last step. The curve below was watched, and the second round was added when the
+first showed how small objects fare: so this AP is of a set that has guided one choice. Two runs
+from one seed on one machine with the same versions give the same weights, also when one of them
+was interrupted; another CPU may sum in another order, and its weights then differ.
 
 {curve}
 
@@ -58,7 +60,7 @@ Affine, every convolution, biases in float32, nothing retrained; AP in points:
 ## How to make it again
     python -m weights.scene_files val weights/demo
     python -m weights.scene_files train DATA --count 9000
-    python -m weights.train_demo DATA OUT --images {images}
+    python -m weights.train_demo DATA OUT
     python -m weights.export_demo OUT/checkpoint.pt OUT/curve.jsonl
     python -m weights.demo_card
 """

@@ -47,7 +47,11 @@ def main() -> None:
     for k, number in enumerate(IMAGES):
         one = dataset.images[number]
         pixels = read_image(dataset.folder / one.file_name)
-        found = truth_of(dataset, one.id) if model is None else detect(model, pixels, size=SIDE)
+        found = (
+            truth_of(dataset, one.id)
+            if model is None
+            else detect(model, pixels, size=int(model.source["input_size"]))
+        )
         large = np.repeat(np.repeat(pixels, SCALE, axis=0), SCALE, axis=1)
         scaled = Detections(found.boxes * np.float32(SCALE), found.scores, found.classes)
         sheet.paste(draw(large, scaled, NAMES), (k % ACROSS * step, k // ACROSS * step))

@@ -21,6 +21,7 @@ import PIL
 import torch
 from PIL import Image
 
+from refquant.detect.letterbox import fit, letterbox, to_input
 from refquant.formats import save_model
 from refquant.graph.architecture import ARCHITECTURES, Architecture, layers_of
 from refquant.graph.fold import fold
@@ -31,7 +32,7 @@ from .demo_ap import average_precision
 from .scene_files import sha256_of
 from .scenes import NAMES, SIDE
 from .torch_net import Network, network, starting_arrays, trained_layers
-from .train_demo import WIDTH
+from .train_demo import INPUT, WIDTH
 
 HERE = Path(__file__).parent
 GOLDEN_IMAGES = ("00000.png", "00123.png", "00321.png")
@@ -57,7 +58,8 @@ def trained_network(stored: dict[str, Any], architecture: Architecture) -> Netwo
 def golden_maps(net: Network) -> dict[str, np.ndarray]:
     """PyTorch's raw maps: "level0" ... (3, A*E, H, W) float32."""
     photos = [Image.open(HERE / "demo" / "val" / name).convert("RGB") for name in GOLDEN_IMAGES]
-    x = np.stack(photos).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    place = fit((SIDE, SIDE), (INPUT, INPUT))
+    x = np.concatenate([to_input(letterbox(np.asarray(photo), place)) for photo in photos])
     return {f"level{k}": y.numpy() for k, y in enumerate(net(torch.from_numpy(x)))}
 
 
@@ -84,7 +86,7 @@ def main() -> None:
         "step": stored["step"],
         **stored["facts"],
         "pillow": PIL.__version__,
-        "input_size": SIDE,
+        "input_size": INPUT,
         "data_sha256": sha256_of(HERE / "demo"),
         "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
     }
@@ -95,7 +97,7 @@ def main() -> None:
     goldens = HERE.parent / "tests" / "goldens"
     goldens.mkdir(exist_ok=True)
     np.savez_compressed(goldens / "demo_raw.npz", images=GOLDEN_IMAGES, **golden_maps(net))
-    ap = average_precision(net, anchors, HERE / "demo")
+    ap = average_precision(net, anchors, HERE / "demo", INPUT)
     whole = {**facts, "content_sha256": content, "torch_AP": ap[0], "torch_AP50": ap[1]}
     whole["curve"] = thinned(args.curve)
     (HERE / "demo.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")

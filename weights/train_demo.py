@@ -1,15 +1,17 @@
 """Train the demo: YOLOv7's topology at an eighth of its width on the scenes of scenes.py.
 
     python -m weights.scene_files train DATA
-    python -m weights.train_demo DATA OUT --images 150000
+    python -m weights.train_demo DATA OUT
 
 Runs on one thread of one CPU and starts again where it stopped: OUT/checkpoint.pt holds the
 network, its running mean, the optimizer and the number of steps; all that is random in a step
-comes from default_rng with the seed and the step. So a run that was cut
-off ends in the same weights as one that was not.
+comes from default_rng with the seed and the step. So a run that was cut off ends in the same
+weights as one that was not.
 
-    learning rate   linear over WARM_UP steps to `rate`, then half a cosine down to 0.01 * rate
-                    (Loshchilov and Hutter 2017, arXiv 1608.03983)
+    rounds          first on the images as they are, then enlarged to the size that the network
+                    will be asked at: small objects gain (Touvron et al. 2019, arXiv 1906.06423)
+    learning rate   per round linear over WARM_UP steps to its rate, then half a cosine down to a
+                    hundredth of it (Loshchilov and Hutter 2017, arXiv 1608.03983)
     optimizer       AdamW (arXiv 1711.05101), betas (0.9, 0.99), decay 0.02 on kernels
     running mean    ema = d * ema + (1 - d) * net,  d = 0.999 * (1 - exp(-step / 500)); it is what
                     is exported. Batch norm statistics are averaged with the rest.
@@ -19,7 +21,9 @@ off ends in the same weights as one that was not.
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,8 +36,23 @@ from .demo_loss import BOX_WEIGHT, losses
 from .scenes import NAMES
 from .torch_net import Network, network
 
+
+class Round(NamedTuple):
+    """So many images of so many pixels a side, from so high a learning rate down."""
+
+    side: int
+    images: int
+    rate: float
+
+    @property
+    def steps(self) -> int:
+        return self.images // BATCH
+
+
 WIDTH = 0.125
 BATCH = 16
+ROUNDS = (Round(160, 128_000, 2e-3), Round(192, 32_000, 1e-3))
+INPUT = ROUNDS[-1].side
 WARM_UP = 300
 DECAY = 0.02
 SAVE_EVERY = 250  # steps
@@ -47,12 +66,18 @@ def demo_architecture(data: Data) -> Architecture:
     return ARCHITECTURES["yolov7"]._replace(anchors=box_sizes_to_anchors(sizes))
 
 
-def rate_at(step: int, steps: int, rate: float) -> float:
-    """The learning rate of a step."""
+def schedule(rounds: Sequence[Round], step: int) -> tuple[int, float]:
+    """The side of the images and the learning rate of a step."""
+    one = rounds[0]
+    for one in rounds:
+        if step < one.steps:
+            break
+        step -= one.steps
     if step < WARM_UP:
-        return rate * (step + 1) / WARM_UP
-    done = (step - WARM_UP) / max(1, steps - WARM_UP)
-    return rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1))))
+        return one.side, one.rate * (step + 1) / WARM_UP
+    done = (step - WARM_UP) / max(1, one.steps - WARM_UP)
+    cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+    return one.side, one.rate * cosine
 
 
 def optimizer_of(net: Network) -> torch.optim.Optimizer:
@@ -82,15 +107,16 @@ def train(args: argparse.Namespace) -> None:
     ema.eval().requires_grad_(False)
     optimizer = optimizer_of(net)
     anchors = torch.tensor(architecture.anchors, dtype=torch.float32)
-    steps = args.images // BATCH
+    steps = sum(one.steps for one in args.rounds)
     checkpoint = args.out / "checkpoint.pt"
     step = load(checkpoint, net, ema, optimizer) if checkpoint.exists() else 0
     forget_after(args.out / "curve.jsonl", step)
     sums = torch.zeros(3)
     while step < steps:
-        x, truth = data.batch(args.seed, step, BATCH)
+        side, rate = schedule(args.rounds, step)
+        x, truth = data.batch(args.seed, step, BATCH, side)
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, steps, args.rate)
+            group["lr"] = rate
         parts = losses(net(x), truth, anchors, STRIDES)
         optimizer.zero_grad()
         (BOX_WEIGHT * parts[0] + parts[1] + parts[2]).backward()
@@ -106,8 +132,8 @@ def train(args: argparse.Namespace) -> None:
         if step % SAVE_EVERY == 0 or step == steps:
             save(checkpoint, net, ema, optimizer, step, architecture, args)
         if step % MEASURE_EVERY == 0 or step == steps:
-            ap = average_precision(ema, architecture.anchors, args.validation)
-            note(args.out, step, {"AP": ap[0], "AP50": ap[1]})
+            ap = average_precision(ema, architecture.anchors, args.validation, side)
+            note(args.out, step, {"AP": ap[0], "AP50": ap[1], "side": side})
 
 
 def forget_after(curve: Path, step: int) -> None:
@@ -137,8 +163,7 @@ def save(
     """Everything that the next step needs, renamed into place when it is whole."""
     facts = {
         "seed": args.seed,
-        "images": args.images,
-        "rate": args.rate,
+        "rounds": [list(one) for one in args.rounds],
         "batch": BATCH,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
@@ -170,10 +195,17 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder that scene_files wrote")
     parser.add_argument("out", type=Path, help="folder for checkpoint.pt and curve.jsonl")
     parser.add_argument("--validation", type=Path, default=Path(__file__).parent / "demo")
-    parser.add_argument("--images", type=int, default=150_000, help="to train on, in all")
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument(
+        "--round",
+        nargs=3,
+        action="append",
+        metavar=("SIDE", "IMAGES", "RATE"),
+        help="instead of ROUNDS, each given once",
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    given = [Round(int(side), int(images), float(rate)) for side, images, rate in args.round or ()]
+    args.rounds = given or ROUNDS
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ list and dict:
     Call(name, arguments, state)                what the global returns for the arguments
     New(name, attributes)                       an object of the class, its __init__ not called
     Outside(reference)                          a persistent id
+    Ordered(items, state)                       an OrderedDict, filled after it was made
 
 What occurs twice is written once and fetched from the memo, as Python does: texts and names by
 value, everything else by identity.
@@ -39,6 +40,12 @@ class New:
 @dataclass(eq=False)
 class Outside:
     reference: tuple[Any, ...]
+
+
+@dataclass(eq=False)
+class Ordered:
+    items: dict[str, Any]
+    state: Any = None
 
 
 def dumps(value: Any) -> bytes:
@@ -150,6 +157,15 @@ class Writer:
         self.write(value.reference)
         self.emit(b"Q")
 
+    def ordered(self, value: Ordered) -> None:
+        self.write(Name("collections", "OrderedDict"))
+        self.emit(b")R")
+        self.remember(value)
+        self.items([part for pair in value.items.items() for part in pair], b"s", b"u", 2)
+        if value.state is not None:
+            self.write(value.state)
+            self.emit(b"b")
+
 
 def memo_key(value: Any) -> Any:
     """Texts and names are the same if they are equal, other values if they are one object."""
@@ -169,4 +185,5 @@ WRITERS = {
     Call: Writer.call,
     New: Writer.new,
     Outside: Writer.outside,
+    Ordered: Writer.ordered,
 }

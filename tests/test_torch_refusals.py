@@ -44,7 +44,7 @@ def test_a_state_dict_is_refused_with_what_it_lacks(tmp_path):
     ordered = Call(Name("collections", "OrderedDict"))
     for value in (weights, {"state_dict": weights}, {"model": weights, "epoch": 3}):
         refused(
-            save(tmp_path / "x.pt", value, objects.storages), "state_dict", "save the whole model"
+            save(tmp_path / "x.pt", value, objects.storages), "state_dict", "name it with --arch"
         )
     for value in ({}, [], None, 3, "text", {"model": None}, ordered):
         refused(save(tmp_path / "x.pt", value, objects.storages), "no model under")

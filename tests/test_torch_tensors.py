@@ -7,7 +7,7 @@ from torch_objects import archive
 from refquant.arrays.errors import BadInput
 from refquant.formats import torch_tensors
 from refquant.formats.torch_globals import STORAGE_TYPES, Storage, Tensor
-from refquant.formats.torch_tensors import DTYPES, Arrays
+from refquant.formats.torch_tensors import DTYPES, Arrays, storages_of
 from refquant.formats.torch_zip import open_archive
 
 
@@ -20,7 +20,7 @@ def read(tmp_path):
         path = tmp_path / "x.pt"
         path.write_bytes(archive({"a/data.pkl": b"N.", "a/byteorder": order, **members}))
         with open_archive(path) as opened:
-            return Arrays(opened).read("model.0.weight", tensor)
+            return Arrays(storages_of(opened)).read("model.0.weight", tensor)
 
     return reader
 
@@ -91,7 +91,7 @@ def test_every_type_of_storage_has_its_numbers():
 def test_a_storage_may_be_shared(tmp_path):
     (tmp_path / "x.pt").write_bytes(archive({"a/data.pkl": b"N.", "a/data/0": half(1, 2)["0"]}))
     with open_archive(tmp_path / "x.pt") as opened:
-        arrays = Arrays(opened)
+        arrays = Arrays(storages_of(opened))
         first, second = (arrays.read("w", tensor(2, i, (1,), (1,))) for i in (0, 1))
     assert (first.tolist(), second.tolist()) == ([1], [2])
 
@@ -142,7 +142,7 @@ def test_all_tensors_together_are_limited(tmp_path, monkeypatch):
     path = tmp_path / "x.pt"
     path.write_bytes(archive({"a/data.pkl": b"N.", "a/data/0": half(*range(100))["0"]}))
     with open_archive(path) as opened:
-        arrays = Arrays(opened)
+        arrays = Arrays(storages_of(opened))
         assert arrays.read("first", tensor(100, 0, (100,), (1,))).size == 100
         with pytest.raises(BadInput, match="more numbers than its file"):
             for _ in range(1000):
@@ -166,5 +166,7 @@ def test_missing_storages_are_all_named(tmp_path):
         with pytest.raises(
             BadInput, match=r"missing storages: 12 \(a\.weight\), 40 \(b\.weight\)"
         ):
-            Arrays(opened).require((n, tensor(1, 0, (), (), key=k)) for n, k in claims.items())
-        Arrays(opened).require([("a.bias", tensor(0, 0, (), ()))])
+            Arrays(storages_of(opened)).require(
+                (n, tensor(1, 0, (), (), key=k)) for n, k in claims.items()
+            )
+        Arrays(storages_of(opened)).require([("a.bias", tensor(0, 0, (), ()))])

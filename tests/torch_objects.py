@@ -38,6 +38,7 @@ class Objects:
 
     def __init__(self, anchor_grid: bool = True) -> None:
         self.storages: list[bytes] = []
+        self.sizes: list[int] = []  # bytes per number of each storage
         self.anchor_grid = anchor_grid
 
     def model(self, layers: Sequence[Layer], head: str, fused: bool = False) -> New:
@@ -96,6 +97,7 @@ class Objects:
         """A tensor with a storage of its own."""
         key, numel = str(len(self.storages)), int(values.size)
         self.storages.append(values.astype(values.dtype.newbyteorder("<")).tobytes())
+        self.sizes.append(values.itemsize)
         storage = Name("torch", STORAGES[values.dtype.str[1:]] + "Storage")
         strides = np.empty(values.shape, "u1").strides
         return tensor(("storage", storage, key, "cpu", numel), 0, values.shape, strides)

@@ -9,6 +9,7 @@ from refquant.cli.common import MODEL_HELP, add_verb, print_json
 EXAMPLE = """
 refquant convert yolov7.pt                   writes yolov7.h5
 refquant convert yolov7.pt -o raw.h5 --no-fold
+refquant convert weights.pt --arch yolov7-w6        a state_dict: tensors by name
 """
 
 
@@ -21,6 +22,12 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="keep batch norms, RepConv branches, implicit layers",
     )
+    parser.add_argument(
+        "--arch",
+        metavar="NAME",
+        help="the architecture of a file of tensors by name (a state_dict): yolov7, yolov7x, "
+        "yolov7-tiny, yolov7-tiny-silu, yolov7-w6, -e6, -d6 or -e6e",
+    )
     parser.set_defaults(run=run)
 
 
@@ -29,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
     name = options.model.replace(":", "-")
     output = options.output or Path(name).with_suffix(".h5")
-    model = load_model(options.model, fold=not options.no_fold)
+    model = load_model(options.model, fold=not options.no_fold, arch=options.arch)
     content = save_model(model, output)
     result = {
         "output": str(output),

@@ -1,6 +1,7 @@
 """Floor 4: FORMATS, the files a model can be read from and written to.
 
     load_model(path) -> Model        save_model(model, path) -> content_sha256
+    load_model(path, arch="yolov7")  a file of tensors by name, with the name of its architecture
 
 What a file is, its first bytes say; where they say nothing, its suffix does. A format's module is
 imported when it is used, so importing this package costs nothing.
@@ -9,25 +10,27 @@ imported when it is used, so importing this package costs nothing.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from refquant.arrays.errors import BadInput
 from refquant.arrays.table import Table
 from refquant.graph.graph import Model
 
 
-class Read(Protocol):
-    def __call__(self, path: Path, *, fold: bool = True) -> Model: ...
-
-
 class Format(NamedTuple):
-    """A file format; `start` are the first bytes of each such file, empty where they vary."""
+    """A file format.
+
+    start      the first bytes of each such file, empty where they vary
+    read       read(path, fold=True) -> Model
+    options    what `read` takes by keyword besides
+    """
 
     name: str
     suffixes: tuple[str, ...]
     start: bytes
-    read: Read
+    read: Callable[..., Model]
     write: Callable[[Model, Path], str] | None = None
+    options: tuple[str, ...] = ()
 
 
 def _read_hdf5(path: Path, *, fold: bool = True) -> Model:
@@ -42,35 +45,50 @@ def _write_hdf5(model: Model, path: Path) -> str:
     return hdf5.write(model, path)
 
 
-def _read_torch(path: Path, *, fold: bool = True) -> Model:
+def _read_torch(path: Path, *, fold: bool = True, arch: str | None = None) -> Model:
     from refquant.formats import torch_checkpoint
 
-    return torch_checkpoint.read(path, fold=fold)
+    return torch_checkpoint.read(path, fold=fold, arch=arch)
 
 
 FORMATS = Table(
     "format",
     (
         Format("hdf5", (".h5", ".hdf5"), b"\x89HDF\r\n\x1a\n", _read_hdf5, _write_hdf5),
-        Format("torch", (".pt", ".pth"), b"PK\x03\x04", _read_torch),
+        Format("torch", (".pt", ".pth"), b"PK\x03\x04", _read_torch, options=("arch",)),
+        Format("torch-legacy", (), b"\x80\x02\x8a\x0a", _read_torch, options=("arch",)),
     ),
 )
 
 
-def load_model(path: str | os.PathLike[str], *, fold: bool = True) -> Model:
+def load_model(
+    path: str | os.PathLike[str], *, fold: bool = True, arch: str | None = None
+) -> Model:
     """A model by path, or by name: random:yolov7, random:yolov7-tiny (full size, seed 0).
 
     fold=False does not fold batch norms, RepConv branches and implicit layers away; a file that
     holds the folded model gives the folded model all the same.
+    arch is the architecture of a file that holds tensors by name only, such as "yolov7-w6".
     """
     name = os.fspath(path)
+    options = {key: value for key, value in (("arch", arch),) if value is not None}
     if name == "demo":
         raise BadInput("demo", "is not shipped yet", "name a file, or random:yolov7-tiny")
     if name.startswith("random:"):
+        refuse_options(options, (), name)
         from refquant.graph.architecture import build
 
         return build(name.removeprefix("random:"), folded=fold)
-    return format_of(Path(path)).read(Path(path), fold=fold)
+    item = format_of(Path(path))
+    refuse_options(options, item.options, f"a file in the format {item.name}")
+    return item.read(Path(path), fold=fold, **options)
+
+
+def refuse_options(options: dict[str, Any], known: tuple[str, ...], what: str) -> None:
+    """Refuse options that a model does not take."""
+    for key, value in options.items():
+        if key not in known:
+            raise BadInput(f"{key}={value}", f"{what} takes none", "leave it away")
 
 
 def save_model(model: Model, path: str | os.PathLike[str]) -> str:

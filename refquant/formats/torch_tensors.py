@@ -13,9 +13,9 @@ the bytes of all tensors together are limited by the size of the file too.
 bfloat16 is the upper half of a float32 and is widened to it; fp16 stays fp16, subnormals included.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,18 +43,46 @@ ROOM = 2**24  # bytes beyond the file's size, for small tensors that share or re
 MOST_NAMES = 20  # named in one message
 
 
+class Storages(NamedTuple):
+    """The storages of a file, whatever its container is.
+
+    size     of the file, in bytes
+    order    of the bytes of a number: "<" little-endian, ">" big-endian
+    held     key -> bytes that the file holds of this storage
+    read     key -> these bytes
+    """
+
+    size: int
+    order: Literal["<", ">"]
+    held: Mapping[str, int]
+    read: Callable[[str], bytes]
+
+
+def storages_of(archive: Archive) -> Storages:
+    """The storages of an archive: its members data/0, data/1, ..."""
+    sizes = {name: member.size for name, member in archive.members.items()}
+    held = {name.removeprefix("data/"): sizes[name] for name in sizes if name.startswith("data/")}
+    return Storages(
+        archive.size, byte_order(archive), held, lambda key: read_member(archive, f"data/{key}")
+    )
+
+
+def itemsize(storage_type: str) -> int:
+    """Bytes per number."""
+    return np.dtype(DTYPES[storage_type]).itemsize
+
+
 class Arrays:
     """Reads tensors as arrays; each storage is read once, and all together are limited."""
 
-    def __init__(self, archive: Archive) -> None:
-        self.archive = archive
-        self.order = byte_order(archive)
-        self.left = archive.size + ROOM
+    def __init__(self, storages: Storages) -> None:
+        self.storages = storages
+        self.left = storages.size + ROOM
         self.bytes: dict[str, bytes] = {}
 
     def read(self, name: str, tensor: Tensor) -> NDArray[Any]:
         """The array of the tensor, in the machine's byte order; `name` is for messages."""
-        dtype = np.dtype(DTYPES[tensor.storage.type]).newbyteorder(self.order)
+        dtype = np.dtype(DTYPES[tensor.storage.type]).newbyteorder(self.storages.order)
         check_view(name, tensor)
         self.left -= prod(tensor.size) * dtype.itemsize
         if self.left < 0:
@@ -74,20 +102,19 @@ class Arrays:
     def storage(self, name: str, tensor: Tensor, itemsize: int) -> bytes:
         """The bytes of the tensor's storage."""
         key, numel = tensor.storage.key, tensor.storage.numel
-        held = self.archive.members[f"data/{key}"].size
+        held = self.storages.held[key]
         if held != numel * itemsize:
             problem = f"storage {key} holds {held} bytes, not {numel} numbers of {itemsize} bytes"
             raise BadInput(name, problem)
         if key not in self.bytes:
-            self.bytes[key] = read_member(self.archive, f"data/{key}")
+            self.bytes[key] = self.storages.read(key)
         return self.bytes[key]
 
     def require(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
         """Refuse a file in which storages of these (name, tensor) pairs are missing; name all."""
-        members = self.archive.members
         missing: dict[str, str] = {}
         for name, tensor in tensors:
-            if f"data/{tensor.storage.key}" not in members:
+            if tensor.storage.key not in self.storages.held:
                 missing.setdefault(tensor.storage.key, name)
         if missing:
             pairs = [f"{key} ({name})" for key, name in missing.items()]

@@ -35,7 +35,6 @@ RESAVE = "if you trust it, load and save it once with PyTorch 1.6 or newer"
 DOWNLOAD = "download or copy it again"
 OTHER_FILES = (  # place, bytes at that place, what such a file is, remedy
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull"),
-    (0, b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20", "in PyTorch's form before 1.6", RESAVE),
     (257, b"ustar", "in PyTorch's tar form before 0.1.10", RESAVE),
     (0, b"<", "a web page, not a checkpoint", DOWNLOAD),
     (0, b"PK\3\4", "a ZIP archive that is cut off", DOWNLOAD),
@@ -167,10 +166,10 @@ def read_member(archive: Archive, name: str) -> bytes:
     return data
 
 
-def sha256_of(archive: Archive) -> str:
-    """The file's SHA-256, in hexadecimal digits."""
-    archive.stream.seek(0)
+def sha256_of(stream: BinaryIO) -> str:
+    """The SHA-256 of a whole open file, in hexadecimal digits."""
+    stream.seek(0)
     digest = hashlib.sha256()
-    while chunk := archive.stream.read(CHUNK):
+    while chunk := stream.read(CHUNK):
         digest.update(chunk)
     return digest.hexdigest()

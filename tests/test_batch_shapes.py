@@ -94,13 +94,19 @@ def test_size_is_rounded_up_to_the_grid():
     assert net_of(1, 1, 610, 8) == (672, 672)  # a stride below 32 counts as 32
 
 
+def test_half_a_stride_is_added_before_rounding_up():
+    # 432 / 32 + 0.5 = 14 exactly; one row more makes 15
+    assert net_of(432 / 640, 432 / 640, 640, 32) == (448, 672)
+    assert net_of(433 / 640, 433 / 640, 640, 32) == (480, 672)
+
+
 def test_large_images_shrink_by_areas_and_small_ones_grow_bilinearly():
     rng = np.random.default_rng(3)
-    large = rng.integers(0, 256, (90, 128, 3), dtype=np.uint8)
-    place = place_in((90, 128), 64, 32)
-    inside = letterbox(large, place)[place.top :, place.left :][:45, :64]
-    assert np.array_equal(inside, area.resize_fast(large, 45, 64))
-    assert not np.array_equal(inside, resize.resize_fast(large[:, :-1], 45, 64))
+    large = rng.integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    place = place_in((90, 160), 64, 32)
+    inside = letterbox(large, place)[place.top :, place.left :][:36, :64]
+    assert np.array_equal(inside, area.resize_fast(large, 36, 64))
+    assert not np.array_equal(inside, resize.resize_fast(large, 36, 64))
     small = large[:20, :32]
     place = place_in((20, 32), 64, 32)
     inside = letterbox(small, place)[place.top :, place.left :][:40, :64]

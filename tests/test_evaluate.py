@@ -282,6 +282,21 @@ def test_the_public_test_geometry_gives_each_image_its_batchs_input(folder, batc
     assert nets == {key: (h, 160) for key, h in zip((9, 2, 5), expected, strict=True)}
 
 
+def test_an_image_is_run_in_its_batchs_input(folder):
+    # 64 x 96 at size 96 has bars of 16 above and left when alone, of 32 and 16 beside a square.
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[0:32, 16:48] = 255
+    Image.fromarray(pixels).save(folder / "val" / "2.png")
+    dataset = find_dataset(folder)
+    tall = tuple(i._replace(width=None, height=None) for i in dataset.images)
+    Image.fromarray(scene(96, 96)).save(folder / "val" / "9.png")
+    options = {"protocol": "yolov7", "size": 96, "conf": 0.5}
+    alone = evaluate(white_cells(), replace(dataset, images=tall), batch=1, **options)
+    beside = evaluate(white_cells(), replace(dataset, images=tall), batch=3, **options)
+    assert [r for r in alone.results if r["image_id"] == 2] == []
+    assert [r["bbox"] for r in beside.results if r["image_id"] == 2] == [[16, 0, 32, 32]]
+
+
 def test_the_public_protocol_runs_from_end_to_end(folder):
     stats = evaluate(white_cells(), find_dataset(folder), protocol="yolov7", size=96, conf=0.25)
     assert stats.images == 3

@@ -197,7 +197,7 @@ def test_an_image_that_failed_or_changed_is_tried_again(tmp_path):
     folder, log = make_cells(tmp_path / "data", 3), tmp_path / "log"
     whole = (folder / "val" / "2.png").read_bytes()
     expected = evaluate(white_cells(), find_dataset(folder), protocol="square", size=96)
-    (folder / "val" / "2.png").write_bytes(whole[:100])
+    (folder / "val" / "2.png").write_bytes(bytes(len(whole)))  # the same size
     options = {"protocol": "square", "size": 96, "log": log}
     stats = evaluate(white_cells(), find_dataset(folder), **options)
     assert [failure["image"] for failure in stats.failed] == ["2.png"]

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -112,6 +113,10 @@ def test_a_worker_that_dies_is_told_in_one_line_and_what_is_done_is_kept(cells, 
                 **OPTIONS,
             )
     assert (tmp_path / "log").exists()
+
+
+def test_a_worker_ignores_ctrl_c(two_processes):
+    assert two_processes.submit(signal.raise_signal, signal.SIGINT).exception() is None
 
 
 def test_a_scratch_folder_that_workers_do_not_see_is_told(cells, two_processes, monkeypatch):

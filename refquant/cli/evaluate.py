@@ -1,9 +1,7 @@
 """`refquant evaluate MODEL --data DATASET`: COCO average precision, the twelve numbers."""
 
 import argparse
-import contextlib
 import sys
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +13,8 @@ from refquant.cli.common import (
     positive,
     print_json,
     table,
-    usable_cores,
 )
+from refquant.cli.workers import add_workers, executor_of, threads_of
 
 if TYPE_CHECKING:
     from refquant.detect.dataset import DataSet
@@ -79,26 +77,6 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch", type=positive, help="images of a rectangle of protocol yolov7, default: 32"
-    )
-
-
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Who does the work; the result never depends on it."""
-    parser.add_argument(
-        "--workers", type=positive, metavar="N", help="processes that share the images"
-    )
-    parser.add_argument(
-        "--dask",
-        metavar="ADDRESS",
-        help="a Dask scheduler, tcp://host:port; its workers must see the images, and the folder "
-        "of RESULTS, under the same path",
-    )
-    parser.add_argument(
-        "--threads",
-        type=positive,
-        metavar="N",
-        help="threads per worker (default: the cores, shared among the workers; 1 with --dask); "
-        "the result never depends on it",
     )
 
 
@@ -172,27 +150,6 @@ def interrupted(log: Path | None) -> int:
         advice = f"what is done stands in {log}; the same command goes on from there"
     print(f"refquant: interrupted; {advice}", file=sys.stderr)
     return 130
-
-
-def threads_of(options: argparse.Namespace) -> int:
-    """Threads per worker."""
-    default = 1 if options.dask else max(1, usable_cores() // (options.workers or 1))
-    return options.threads or default
-
-
-def executor_of(options: argparse.Namespace) -> contextlib.AbstractContextManager[Executor | None]:
-    """Who does the work: worker processes, a cluster, or None for this process."""
-    if options.dask and options.workers:
-        raise BadInput("--workers", "the cluster has its own workers", "leave out one of the two")
-    if options.dask:
-        from refquant.detect.workers import dask_executor
-
-        return dask_executor(options.dask)
-    if options.workers:
-        from refquant.detect.workers import process_pool
-
-        return process_pool(options.workers)
-    return contextlib.nullcontext()
 
 
 class Progress:

@@ -1,0 +1,52 @@
+"""Who does the work of a verb that goes over many images: options, threads, executor.
+
+Without an option this process works alone. The result never depends on any of it.
+"""
+
+import argparse
+import contextlib
+from concurrent.futures import Executor
+
+from refquant.arrays.errors import BadInput
+from refquant.cli.common import positive, usable_cores
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Who does the work; the result never depends on it."""
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes that share the images"
+    )
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="a Dask scheduler, tcp://host:port; its workers must see the images, and the folder "
+        "of RESULTS, under the same path",
+    )
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads per worker (default: the cores, shared among the workers; 1 with --dask); "
+        "the result never depends on it",
+    )
+
+
+def threads_of(options: argparse.Namespace) -> int:
+    """Threads per worker."""
+    default = 1 if options.dask else max(1, usable_cores() // (options.workers or 1))
+    return options.threads or default
+
+
+def executor_of(options: argparse.Namespace) -> contextlib.AbstractContextManager[Executor | None]:
+    """Who does the work: worker processes, a cluster, or None for this process."""
+    if options.dask and options.workers:
+        raise BadInput("--workers", "the cluster has its own workers", "leave out one of the two")
+    if options.dask:
+        from refquant.detect.workers import dask_executor
+
+        return dask_executor(options.dask)
+    if options.workers:
+        from refquant.detect.workers import process_pool
+
+        return process_pool(options.workers)
+    return contextlib.nullcontext()

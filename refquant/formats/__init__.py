@@ -51,12 +51,19 @@ def _read_torch(path: Path, *, fold: bool = True, arch: str | None = None) -> Mo
     return torch_checkpoint.read(path, fold=fold, arch=arch)
 
 
+def _read_safetensors(path: Path, *, fold: bool = True, arch: str | None = None) -> Model:
+    from refquant.formats import safetensors_file
+
+    return safetensors_file.read(path, fold=fold, arch=arch)
+
+
 FORMATS = Table(
     "format",
     (
         Format("hdf5", (".h5", ".hdf5"), b"\x89HDF\r\n\x1a\n", _read_hdf5, _write_hdf5),
         Format("torch", (".pt", ".pth"), b"PK\x03\x04", _read_torch, options=("arch",)),
         Format("torch-legacy", (), b"\x80\x02\x8a\x0a", _read_torch, options=("arch",)),
+        Format("safetensors", (".safetensors",), b"", _read_safetensors, options=("arch",)),
     ),
 )
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import refquant
 
+LICENCE = "YOLOv5 and YOLOv7 code: GPL-3.0; whether that extends to weights is disputed"
+
 
 def weights_folder() -> Traversable:
     """The folder `weights/`: part of an installed package, beside the package in a checkout."""

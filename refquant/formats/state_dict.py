@@ -22,9 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.formats.official import LICENCE
 from refquant.formats.torch_leaves import BN_ARRAYS
 from refquant.graph.architecture import ARCHITECTURES, EPS, Architecture, pool
 from refquant.graph.blocks import Row
+from refquant.graph.graph import Model, count
+from refquant.graph.lower import lower
 from refquant.graph.module import Layer, Module
 
 NAME = re.compile(
@@ -42,6 +45,15 @@ class Tensors(NamedTuple):
 
     shapes: Mapping[str, tuple[int, ...]]
     read: Callable[[str], NDArray[Any]]
+
+
+def model_by_name(tensors: Tensors, arch: str | None) -> Model:
+    """The unfolded model of these tensors; its maps are not checked yet."""
+    found = network(tensors, arch)
+    nodes = lower(found.layers)
+    names = tuple(f"class {i}" for i in range(found.classes))
+    source = {"arch": str(arch), "form": found.form, "head": found.head}
+    return Model(nodes, names, False, count(nodes), source, LICENCE)
 
 
 class Network(NamedTuple):

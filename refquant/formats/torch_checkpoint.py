@@ -22,7 +22,6 @@ stored, fp16 as a rule, and rounded once, after folding in float64.
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -30,8 +29,9 @@ import numpy as np
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.maps import check_maps
+from refquant.formats.official import LICENCE
 from refquant.formats.pickle_machine import Instance, shown
-from refquant.formats.state_dict import Tensors, network
+from refquant.formats.state_dict import Tensors, model_by_name
 from refquant.formats.torch_globals import Tensor, load, resolve
 from refquant.formats.torch_head import has_norms
 from refquant.formats.torch_layers import head_of, layers_of
@@ -44,7 +44,6 @@ from refquant.graph.graph import Model, cast, count
 from refquant.graph.lower import lower
 
 SUFFIXES = (".pt", ".pth")
-LICENCE = "YOLOv5 and YOLOv7 code: GPL-3.0; whether that extends to weights is disputed"
 PLACES = ("ema", "model", "state_dict", "model_state_dict")  # where tensors by name may be
 LONGEST_NAME = 100  # characters of a class name
 
@@ -92,7 +91,7 @@ def unfolded(path: Path, arch: str | None = None) -> Model:
         if str(error).startswith(f"{path}: "):
             raise
         raise BadInput(path, str(error)) from error
-    model = replace(model, source={**origin, **model.source})
+    model = model.with_source({**origin, **model.source})
     check_maps(model, path)
     return model
 
@@ -103,15 +102,6 @@ def whole_model(root: Instance, storages: Storages, arch: str | None) -> Model:
         raise BadInput(f"arch={arch}", "the file says itself how it is connected", "leave it away")
     nodes = lower(layers_of(root, Arrays(storages)))
     return Model(nodes, class_names(root), False, count(nodes), form(root), LICENCE)
-
-
-def model_by_name(tensors: Tensors, arch: str | None) -> Model:
-    """The model of a file that holds tensors by name."""
-    found = network(tensors, arch)
-    nodes = lower(found.layers)
-    names = tuple(f"class {i}" for i in range(found.classes))
-    source = {"arch": str(arch), "form": found.form, "head": found.head}
-    return Model(nodes, names, False, count(nodes), source, LICENCE)
 
 
 def tensors_by_name(entries: dict[str, Tensor], storages: Storages) -> Tensors:

@@ -114,6 +114,10 @@ class Model:
         """The same model with other nodes."""
         return replace(self, nodes=nodes, folded=self.folded if folded is None else folded)
 
+    def with_source(self, source: Mapping[str, str]) -> "Model":
+        """The same model, said to be from elsewhere."""
+        return replace(self, source=source)
+
 
 def array_of(value: Array) -> NDArray[Any]:
     """The plain array; a quantized weight is dequantized to float32."""

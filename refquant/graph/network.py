@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.graph.plan import WHOLE, Key, plan
 from refquant.ops.blocked import LANES, LINE, Map, aligned, put, take
-from refquant.ops.conv_fast import (
+from refquant.ops.conv_step import (
     conv_constants,
     conv_step,
     input_fields,

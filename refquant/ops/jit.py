@@ -22,13 +22,23 @@ from numba import njit
 from numba.core import event
 
 FOLDER = Path(__file__).parent
+# The files whose text becomes part of kernels.
+PARTS = (
+    "*_kernel.py",
+    "*_loops.py",
+    "activation.py",
+    "jit.py",
+    "program.py",
+    "simd.py",
+    "steps.py",
+)
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def kernel(function: Callable) -> Any:
     """Decorate an entry point that Python calls; what it calls in turn is plain `inner` code."""
     digest = hashlib.sha256()
-    for path in sorted(FOLDER.glob("*.py")):
+    for path in sorted(path for pattern in PARTS for path in FOLDER.glob(pattern)):
         digest.update(path.read_bytes())
     function.__qualname__ = f"{function.__qualname__}_{digest.hexdigest()[:16]}"
     try:

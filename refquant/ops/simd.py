@@ -302,8 +302,8 @@ def tile(pixels: int, vectors: int) -> Any:
         windows  (pixels,) int64       address where each pixel's window begins
         offsets  (count,) int64        bytes from there to the value that product k takes
         weight   (count, vectors, 16)  float32, an address
-        starts   (pixels,) int64       address of its totals so far, a vector each start_plane bytes
-        totals   (pixels,) int64       address of its new totals, a vector each `plane` bytes
+        starts   (pixels,) int64       address of its totals so far, vectors start_plane apart
+        totals   (pixels,) int64       address of its new totals, vectors `plane` apart
     computes, one rounding per step and in the order of k, with x[k] at windows[p] + offsets[k],
         acc = +0.0;  acc = fma(x[k], weight[k, v], acc) for all k;  total[p, v] = start[p, v] + acc
 

@@ -1,0 +1,131 @@
+"""How a convolution becomes a step of a program (steps.py): its constants, and its items of work.
+
+The constants of a step are the bias, filled up to whole groups of filters with zeros, and the
+table of offsets (blocked.py, equation 2). Its items are runs of output pixels times groups of
+filters. How pixels are cut into runs changes the time, and no bit:
+
+    a run's input should stay in L2 while the panels of its K-blocks pass,
+    a run should be long enough that a panel, once in L1, is used often,
+    and on several threads runs shrink towards the end, so that all threads end together.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.ops.blocked import LANES, LINE, Map, aligned, product_offsets
+from refquant.ops.conv import channels_per_block
+from refquant.ops.panels import PackedPanels, Panels
+from refquant.ops.steps import CONV, FUSED, step
+from refquant.ops.tiles import TILES
+
+Array = NDArray[np.float32]
+
+CACHE = 900_000  # bytes of L2 that an item's input rows and its panel may take together
+LEAST_TILES = 12  # of an item, so that a panel is worth fetching
+
+
+def filters_computed(panels: Panels | PackedPanels) -> int:
+    """Filters that are computed, those beyond F included."""
+    wide = panels.vectors * LANES
+    return -(-panels.shape[0] // wide) * wide
+
+
+def conv_constants(
+    x: Map, panels: Panels | PackedPanels, bias: Array | None, padding: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The bias, filled up with zeros, and the offsets of the products in the input map."""
+    start = aligned((filters_computed(panels),))
+    if bias is not None:
+        start[: len(bias)] = bias
+    return start, product_offsets(x, *panels.shape[2:], padding)
+
+
+def conv_step(
+    x: Map,
+    y: Map,
+    panels: Panels | PackedPanels,
+    constants: tuple[NDArray[np.float32], NDArray[np.int64]],
+    bounds: NDArray[np.int64],
+    stride: int,
+    activation: str,
+) -> NDArray[np.void]:
+    """The step that convolves map x into map y; see conv_constants and item_bounds."""
+    bias, offsets = constants
+    groups = len(bias) // (LANES * panels.vectors)
+    return step(
+        CONV,
+        groups * (len(bounds) - 1),
+        **panels.fields(),
+        **input_fields(x),
+        **output_fields(y),
+        stride=stride,
+        bias=bias.ctypes.data,
+        offsets=offsets.ctypes.data,
+        products=len(offsets),
+        chain=products_per_block(panels.shape),
+        groups=groups,
+        bounds=bounds.ctypes.data,
+        activation=FUSED.index(activation),
+    )
+
+
+def input_fields(x: Map) -> dict[str, Any]:
+    """The fields of a step that say where its input lies."""
+    return {
+        "x": x.address,
+        "x_plane": x.plane,
+        "x_row": x.row,
+        "x_pixel": x.pixel,
+        "input_rows": x.rows,
+        "input_columns": x.columns,
+    }
+
+
+def output_fields(y: Map) -> dict[str, Any]:
+    """The fields of a step that say where its output lies, and its size."""
+    return {
+        "y": y.address,
+        "y_plane": y.plane,
+        "y_row": y.row,
+        "rows": y.rows,
+        "columns": y.columns,
+        "blocks": y.blocks,
+    }
+
+
+def products_per_block(shape: tuple[int, ...]) -> int:
+    """Products of a K-block."""
+    return channels_per_block(shape) * shape[2] * shape[3]
+
+
+def item_bounds(
+    y: Map, panels: Panels | PackedPanels, stride: int, threads: int
+) -> NDArray[np.int64]:
+    """How the P*Q output pixels are cut into items: items + 1 int64, from 0 to P*Q.
+
+    An item's input should stay in L2 while the panels of its K-blocks pass. On several threads
+    items become smaller towards the end, each a share of what is left, so that all threads end
+    together.
+    """
+    F, C, R, S = panels.shape
+    tile = TILES[panels.vectors].pixels
+    groups = -(-F // (panels.vectors * LANES))
+    panel = min(C * R * S, products_per_block(panels.shape)) * panels.vectors * LINE
+    room = (CACHE - panel) // (4 * C * stride * stride)
+    bounds, pixels = [0], y.rows * y.columns
+    while bounds[-1] < pixels:
+        left = pixels - bounds[-1]
+        size = -(-left // -(-left // max(room, 1)))  # even parts
+        if threads > 1:
+            size = min(size, max(left // max(2, -(-2 * threads // groups)), LEAST_TILES * tile))
+        bounds.append(min(bounds[-1] + -(-size // tile) * tile, pixels))
+    return np.array(bounds, np.int64)
+
+
+def scratch_for(panels: Panels | PackedPanels) -> int:
+    """Bytes that a thread needs for a dequantized panel."""
+    if isinstance(panels, Panels):
+        return 0
+    return products_per_block(panels.shape) * panels.vectors * LINE

@@ -45,6 +45,12 @@ def add_parser(subparsers: Any) -> None:
         "-o", "--output", type=Path, default=Path("refquant-study"), metavar="DIR",
         help="where everything is kept, and continued from (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="where the report is written (default: the same)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -85,8 +91,14 @@ def run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 130
-    print_json(results) if options.json else show(results, options.output)
+    print_json(results) if options.json else show(results, report_folder(options))
     return 0
+
+
+def report_folder(options: argparse.Namespace) -> Path:
+    """Where the report goes."""
+    folder: Path = options.report or options.output
+    return folder
 
 
 def studied(options: argparse.Namespace) -> Mapping[str, Any]:
@@ -96,7 +108,7 @@ def studied(options: argparse.Namespace) -> Mapping[str, Any]:
     from refquant.study.sweep import Work, study
 
     dataset, model = chosen_data(options), load_model(options.model)
-    configurations = wanted(options, model)
+    configurations, folder = wanted(options, model), report_folder(options)
     with executor_of(options) as executor, Progress() as progress:
         results = study(
             model,
@@ -112,10 +124,10 @@ def studied(options: argparse.Namespace) -> Mapping[str, Any]:
                 executor=executor,
                 scratch=options.output if options.dask else None,
                 progress=progress.show,
-                after=lambda found: write_report(found, options.output, pictures=False),
+                after=lambda found: write_report(found, folder, pictures=False),
             ),
         )
-    write_report(results, options.output)
+    write_report(results, folder)
     return results
 
 

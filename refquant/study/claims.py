@@ -226,7 +226,7 @@ def best(results: Results) -> Claim:
     if not pairs:
         return not_run(claim, "stated")
     here = [
-        f"{a['scheme']}, {reading(a)}: {with_interval(pair)} points against {b['granularity']}"
+        f"{a['scheme']}, {reading(a)}: {with_interval(pair)} against {b['granularity']}"
         for a, b, pair in pairs
     ]
     verdict, reason = judged([pair for _, _, pair in pairs])

@@ -62,7 +62,10 @@ class Mark(NamedTuple):
 
 
 class Text(NamedTuple):
-    """Text at its baseline; anchor start, middle or end; turned by 90 degrees if upright."""
+    """Text at its baseline; anchor start, middle or end; turned by 90 degrees if upright.
+
+    A halo in the colour of the paper keeps it legible on lines and markers.
+    """
 
     x: float
     y: float
@@ -72,6 +75,7 @@ class Text(NamedTuple):
     colour: str = "ink"
     bold: bool = False
     upright: bool = False
+    halo: bool = False
 
 
 Shape = Line | Box | Mark | Text
@@ -137,11 +141,10 @@ def element(shape: Shape) -> str:
         )
     turn = f' transform="rotate(-90 {shape.x:.1f} {shape.y:.1f})"' if shape.upright else ""
     weight = ' font-weight="600"' if shape.bold else ""
+    halo = ' paint-order="stroke" stroke="var(--paper)" stroke-width="3"' if shape.halo else ""
     return (
         f'<text x="{shape.x:.1f}" y="{shape.y:.1f}" font-size="{shape.size}" '
-        f'text-anchor="{shape.anchor}" fill="{paint(shape.colour)}" '
-        f'paint-order="stroke" stroke="var(--paper)" stroke-width="3" '
-        f'stroke-linejoin="round"{weight}{turn}>'
+        f'text-anchor="{shape.anchor}" fill="{paint(shape.colour)}"{weight}{halo}{turn}>'
         f"{escape(shape.text)}</text>"
     )
 

@@ -45,7 +45,8 @@ figure svg{width:100%;min-width:600px;height:auto;display:block}
 table{border-collapse:collapse;font-size:.86rem;line-height:1.4;width:100%;
 font-variant-numeric:tabular-nums}
 .wide table{white-space:nowrap}
-@media(min-width:1180px){.wide,.roomy{margin:0 -160px}}
+@media(min-width:1180px){.wide,.roomy{margin:0 -160px}
+.roomy td:nth-child(3){white-space:nowrap}}
 th,td{padding:6px 10px;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid)}
 th{color:var(--quiet);font-weight:600;white-space:nowrap;position:sticky;top:0;
 background:var(--paper)}
@@ -54,7 +55,7 @@ th button:after{content:"";padding-left:.3em}
 th[aria-sort=ascending] button:after{content:"\\25B2"}
 th[aria-sort=descending] button:after{content:"\\25BC"}
 .n{text-align:right}tbody tr:hover{background:var(--soft)}
-small{display:block;color:var(--quiet);font-size:.92em;max-width:34em;margin-top:.25em}
+small{display:block;font-weight:400;color:var(--quiet);font-size:.92em;max-width:34em;margin-top:.25em}
 .good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:600}
 .open{color:var(--quiet);font-weight:600}
 @media(max-width:640px){main{padding:18px 14px 60px}h1{font-size:1.5rem}

@@ -96,7 +96,7 @@ def ap_plot(rows: Sequence[Row], base: Row, way: str, name: str, label: str) -> 
             shapes.append(Line(ends, "quiet", 1))
         tip = f"{row['name']}: AP {number(value)} at {number(x, 2)} bits"
         shapes.append(mark(*axes.at(x, value), row, tip))
-    shapes += front_names(axes, rows, way)
+    shapes += front_names(axes, rows, way, y)
     title = f"AP against {label}; the Pareto front is marked"
     return Drawing(name, title, WIDTH, int(axes.bottom + 50), shapes)
 
@@ -116,10 +116,13 @@ def front_line(axes: Axes, rows: Sequence[Row], way: str) -> list[Shape]:
     return [Line(points, "ink", 1.6)]
 
 
-def front_names(axes: Axes, rows: Sequence[Row], way: str) -> list[Shape]:
-    """Names to the upper left of the front's members, where nothing else is, if they fit."""
+def front_names(axes: Axes, rows: Sequence[Row], way: str, baseline: float) -> list[Shape]:
+    """Names to the upper left of the front's members, where nothing else is, if they fit.
+
+    baseline    the y of float32's line, whose own name stands at its left end
+    """
     shapes: list[Shape] = []
-    taken: list[tuple[float, float, float]] = []
+    taken = [(axes.left, axes.left + 90, baseline - 6)]
     for row in reversed(front(rows, way)):
         x, y = axes.at(row["bits_per_weight"][way], 100 * row["AP"])
         text = short(row)
@@ -127,7 +130,7 @@ def front_names(axes: Axes, rows: Sequence[Row], way: str) -> list[Shape]:
         free = all(abs(y - other) > 14 or right < a or left > b for a, b, other in taken)
         if free and left > axes.left:
             taken.append((left, right, y))
-            shapes.append(Text(right, y, text, 11.5, "end", "ink"))
+            shapes.append(Text(right, y, text, 11.5, "end", "ink", halo=True))
     return shapes
 
 

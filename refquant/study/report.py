@@ -16,6 +16,7 @@ from typing import Any
 
 from refquant.arrays.errors import BadInput
 from refquant.detect.score import NUMBERS
+from refquant.study.claims import NOT, OPEN, REPRODUCED
 from refquant.study.document import Block, Cards, Document, Figure, Heading, markdown
 from refquant.study.drawing import Drawing, write_png, write_svg
 from refquant.study.findings import findings
@@ -85,12 +86,16 @@ def cards(results: Results) -> Cards:
     rows = results["configurations"]
     ap = rows[0]["AP"]
     verdicts = [claim["verdict"] for claim in results["claims"]]
+    counts = [verdicts.count(verdict) for verdict in (REPRODUCED, NOT, OPEN)]
     return Cards(
         [
             (f"{number(None if ap is None else 100 * ap)}%", "AP of the float32 model"),
             (f"{len(rows) - 1}", "configurations"),
             (f"{results['data']['images']:,}", "images"),
-            (f"{verdicts.count('reproduced')} / {len(verdicts)}", "claims reproduced"),
+            (
+                f"{counts[0]} of {len(verdicts)}",
+                f"claims reproduced, {counts[1]} not, {counts[2]} open",
+            ),
         ]
     )
 
@@ -99,7 +104,7 @@ def write_report(results: Results, folder: Path, *, pictures: bool = True) -> No
     """Everything a study leaves behind; PNGs where matplotlib is installed, if `pictures`."""
     document, drawings = report(results), plots(results)
     try:
-        (folder / "plots").mkdir(exist_ok=True)
+        (folder / "plots").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(folder, f"cannot be written ({error.strerror})") from error
     write_text(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")

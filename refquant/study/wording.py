@@ -43,8 +43,12 @@ def percent(value: float | None) -> str:
 
 def short(row: Mapping[str, Any]) -> str:
     """A configuration's name, short enough for a plot."""
-    name = str(row["name"]).replace(MEMBERS, "combination")
-    return name.replace(":budget", " budget").replace(":greedy", " greedy")
+    granularity, _, reading = (
+        str(row["granularity"]).replace(MEMBERS, "combination").partition(":")
+    )
+    how, _, factor = reading.partition("=")
+    suffix = f" ({how} {float(factor):.2f}x)" if factor else ""
+    return f"{row['scheme']} {granularity} {row['bits']}{suffix}"
 
 
 def plural(count: int, noun: str) -> str:

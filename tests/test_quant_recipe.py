@@ -8,7 +8,7 @@ from refquant.graph.architecture import build
 from refquant.graph.fold import fold
 from refquant.graph.graph import array_of
 from refquant.graph.walk import walk
-from refquant.quant.recipe import parse, quantize_model, read, uniform, with_default
+from refquant.quant.recipe import parse, quantize_model, read, rounded, uniform, with_default
 from refquant.quant.rules import Rule
 from refquant.quant.tensor import QuantizedTensor
 
@@ -98,8 +98,23 @@ def test_a_pattern_that_matches_nothing_is_refused():
 
 
 def test_a_quantized_model_is_not_quantized_again():
-    with pytest.raises(BadInput, match=r"model\.0\.conv: is quantized already"):
+    with pytest.raises(BadInput, match="is quantized already"):
         quantize_model(quantize_model(MODEL, uniform()), uniform())
+
+
+def test_biases_are_halved_where_asked_for():
+    model = quantize_model(
+        MODEL, parse("model.77.* skip; * affine filter 4"), bias_dtype="float16"
+    )
+    assert model["model.0.conv"].arrays["bias"].dtype == np.float16
+    assert model["model.77.m.0"].arrays["bias"].dtype == np.float32
+    with pytest.raises(BadInput, match="bias_dtype='float64': choose"):
+        quantize_model(MODEL, uniform(), bias_dtype="float64")
+
+
+def test_a_bias_too_large_for_float16_is_refused_by_name():
+    with pytest.raises(BadInput, match=r"^layer, bias: 100000 does not fit float16: keep float32"):
+        rounded(np.array([1e5], np.float32), "float16", "layer, bias")
 
 
 def test_nan_is_refused_by_the_name_of_its_layer():

@@ -1,4 +1,8 @@
-"""`refquant audit MODEL`: errors, proven bounds and bytes of quantized weights, down to one."""
+"""`refquant audit MODEL`: errors, proven bounds and bytes of quantized weights, down to one.
+
+Leaves with 1 where a weight is farther off than its proven bound: then the file was not made from
+the model that it is compared with.
+"""
 
 import argparse
 import math
@@ -66,7 +70,7 @@ def run_model(options: argparse.Namespace) -> int:
         from refquant.cli.info import bytes_table
 
         print(f"\n{text_of(result['total'])}\n\n{bytes_table(result)}")
-    return 0
+    return 0 if result["total"].get("within_bound", True) else 1
 
 
 def run_layer(options: argparse.Namespace) -> int:

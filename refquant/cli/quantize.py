@@ -4,13 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from refquant.cli.common import MODEL_HELP, add_verb, print_json
+from refquant.cli.common import MODEL_HELP, add_threads, add_verb, print_json
 
 EXAMPLE = """
 refquant quantize yolov7.pt                                  affine, per filter, 4 bits
 refquant quantize yolov7.h5 -o q.h5 --scheme symmetric --granularity c-shape --bits 6
 refquant quantize yolov7.h5 -o q.h5 --recipe "model.0.conv skip; model.105.* affine filter 8"
 refquant quantize yolov7.h5 -o q.h5 --recipe recipe.txt      the same rules, one per line
+refquant quantize yolov7.h5 -o q.h5 --granularity filter+f-shape+c-shape:budget=3.92
+refquant quantize yolov7.pt -o q.h5 --before-folding         raw weights, folded when it is read
 """
 
 
@@ -28,6 +30,13 @@ def add_parser(subparsers: Any) -> None:
         "';', or a file with one per line; the first that matches wins, the options above hold "
         "for the layers that no rule matches",
     )
+    parser.add_argument("--bias-dtype", default="float32", help="float32 (default) or float16")
+    parser.add_argument(
+        "--before-folding",
+        action="store_true",
+        help="quantize the raw weights and keep batch norms, RepConv branches, implicit layers",
+    )
+    add_threads(parser)
     parser.set_defaults(run=run)
 
 
@@ -44,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         options.params_dtype,
     )
     output = options.output or default_output(options)
-    model = quantize_model(load_model(options.model), recipe)
+    model = load_model(options.model, fold=not options.before_folding)
+    model = quantize_model(model, recipe, bias_dtype=options.bias_dtype, threads=options.threads)
     content = save_model(model, output)
     result = {
         "output": str(output),

@@ -179,9 +179,14 @@ def unfolded_fp16(model: Model) -> int:
     return 2 * (model.counts.weights + other_numbers(model))
 
 
-def entropy_bytes(weight: QuantizedTensor) -> int:
+def histogram_of(weight: QuantizedTensor) -> NDArray[np.int64]:
+    """How often each of the 2**code_bits codes occurs."""
+    return np.bincount(weight.codes.ravel(), minlength=2**weight.code_bits)
+
+
+def entropy_bytes(weight: QuantizedTensor, histogram: NDArray[np.int64] | None = None) -> int:
     """Zero-order entropy of the codes, the histogram's cost, and the parameters."""
-    histogram = np.bincount(weight.codes.ravel(), minlength=2**weight.code_bits)
+    histogram = histogram_of(weight) if histogram is None else histogram
     return (
         math.ceil(weight.codes.size * entropy_bits(histogram) / 8)
         + 4 * 2**weight.code_bits

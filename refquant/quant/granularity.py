@@ -75,6 +75,10 @@ class Granularity(NamedTuple):
         ordered = rows.reshape([shape[i] for i in order])
         return np.ascontiguousarray(ordered.transpose(np.argsort(order)))
 
+    def own(self, rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """All values of rows but those of copies that fill up blocks, in any order."""
+        return self.from_rows(rows, shape) if self.block else rows
+
 
 GRANULARITIES = Table(
     "granularity",

@@ -19,13 +19,16 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.graph.graph import Model, Node
+from refquant.graph.graph import Model, Node, array_of
 from refquant.quant.plan import Plan, plan
 from refquant.quant.rules import WHERE, Recipe, Rule, checked
+from refquant.quant.scheme import FLOATS
 from refquant.quant.tensor import quantize
 
 FORM = "write 'pattern skip' or 'pattern scheme granularity bits [float32 | float16]'"
@@ -86,20 +89,27 @@ def with_default(
     return (*(read(recipe) if Path(recipe).is_file() else parse(recipe)), *default)
 
 
-def quantize_model(model: Model, recipe: Recipe, *, threads: int = 1) -> Model:
+def quantize_model(
+    model: Model, recipe: Recipe, *, bias_dtype: str = "float32", threads: int = 1
+) -> Model:
     """The model with the weights of its convolutions quantized as the recipe says.
 
+    bias_dtype   float32, or float16 to store the biases of quantized convolutions in half
     A layer that is quantized already, or has NaN or inf, is refused by name. The result does not
     depend on `threads`.
     """
+    if bias_dtype not in FLOATS:
+        raise BadInput(f"bias_dtype={bias_dtype!r}", f"choose {' | '.join(FLOATS)}")
+    if "recipe" in model.source:
+        raise BadInput("model", "is quantized already", "start from the float32 model")
     with ThreadPoolExecutor(threads) as executor:
         chosen = plan(model, recipe, executor)
-        nodes = executor.map(lambda node: quantize_node(node, chosen), model.nodes)
+        nodes = executor.map(lambda node: quantize_node(node, chosen, bias_dtype), model.nodes)
         quantized = model.with_nodes(tuple(nodes))
     return replace(quantized, source={**model.source, "recipe": "; ".join(map(str, recipe))})
 
 
-def quantize_node(node: Node, chosen: Plan) -> Node:
+def quantize_node(node: Node, chosen: Plan, bias_dtype: str) -> Node:
     """The node with its weight quantized; itself where nothing is chosen for it."""
     rule = chosen.get(node.name)
     if rule is None:
@@ -116,4 +126,15 @@ def quantize_node(node: Node, chosen: Plan) -> Node:
         name=node.name,
     )
     arrays = {key: value for key, value in node.arrays.items() if key not in MAGNITUDES}
+    if "bias" in arrays:
+        arrays["bias"] = rounded(array_of(arrays["bias"]), bias_dtype, f"{node.name}, bias")
     return replace(node, arrays={**arrays, "weight": tensor})
+
+
+def rounded(array: NDArray[Any], dtype: str, name: str) -> NDArray[Any]:
+    """The array as `dtype`, to nearest; what does not fit is refused by name."""
+    with np.errstate(over="ignore"):
+        result = array.astype(dtype)
+    if (np.isfinite(array) & ~np.isfinite(result)).any():
+        raise BadInput(name, f"{np.abs(array).max():.6g} does not fit {dtype}", "keep float32")
+    return result

@@ -4,7 +4,8 @@ w        (F, C, R, S) float32   the original weight, where it is at hand
 w_hat    the same shape         what is stored decodes to;  e = w_hat - w in float64
 
     max_error   max |e|                                                          (1)
-    bound       the largest proven bound of a group; |e| <= its group's holds    (2)
+    bound       the largest proven bound of a group                              (2)
+    within_bound  whether every |e| is at most the bound of its group
     mse         sum of e**2 / number of weights                                  (3)
     sqnr_db     10 * log10(sum of w**2 / sum of e**2); infinite where e = 0      (4)
     clipped     share of weights farther off than any between the levels of
@@ -29,10 +30,10 @@ from refquant.quant.accounting import (
     accounting,
     entropy_bits,
     entropy_bytes,
+    histogram_of,
     nominal_of,
     stored_as,
 )
-from refquant.quant.sums import total_of_squares
 from refquant.quant.tensor import QuantizedTensor
 
 
@@ -52,6 +53,7 @@ class LayerAudit(NamedTuple):
     mse: float | None
     sqnr_db: float | None
     clipped: float | None
+    within_bound: bool | None
     used_codes: int
     entropy_bits: float
     fp32: int
@@ -72,6 +74,7 @@ class Errors(NamedTuple):
     squared: float | None = None
     squared_weight: float | None = None
     clipped: float | None = None
+    within: bool | None = None
     cases: Mapping[str, int] = {}
 
 
@@ -80,7 +83,7 @@ def audit_layer(
 ) -> LayerAudit:
     """The row of one quantized weight; w is the original."""
     errors = errors_without(tensor) if w is None else errors_of(tensor, w)
-    histogram = np.bincount(tensor.codes.ravel(), minlength=2**tensor.code_bits)
+    histogram = histogram_of(tensor)
     size = tensor.size
     return LayerAudit(
         name=name,
@@ -96,13 +99,14 @@ def audit_layer(
         mse=None if errors.squared is None else errors.squared / size,
         sqnr_db=sqnr(errors.squared_weight, errors.squared),
         clipped=errors.clipped,
+        within_bound=errors.within,
         used_codes=int(np.count_nonzero(histogram)),
         entropy_bits=entropy_bits(histogram),
         fp32=4 * size,
         fp16=2 * size,
         nominal=math.ceil(nominal_of(tensor.shape, stored_as(tensor))),
         packed=tensor.nbytes,
-        entropy=entropy_bytes(tensor),
+        entropy=entropy_bytes(tensor, histogram),
         squared_error=errors.squared,
         squared_weight=errors.squared_weight,
         cases=errors.cases,
@@ -120,24 +124,19 @@ def errors_of(tensor: QuantizedTensor, w: NDArray[np.float32]) -> Errors:
     if w.shape != tensor.shape:
         raise BadInput("against", f"a weight is {w.shape} there and {tensor.shape} here")
     rows = tensor.grouping.to_rows(w)
-    error = tensor.rows() - rows.astype(np.float64)
+    error = abs(np.subtract(tensor.rows(), rows, dtype=np.float64))
     bound = tensor.rules.error_bound(rows, tensor.params, tensor.bits)
     between = tensor.error_bound()
-    clipped = tensor.grouping.from_rows(abs(error) > between, tensor.shape)
     cases = tensor.rules.cases
     return Errors(
-        largest=float(abs(error).max()),
+        largest=float(error.max()),
         bound=float(bound.max()),
-        squared=squares(tensor.grouping.from_rows(error, tensor.shape)),
-        squared_weight=squares(w),
-        clipped=float(clipped.mean()),
+        squared=float(np.square(tensor.grouping.own(error, tensor.shape)).sum()),
+        squared_weight=float(np.square(w, dtype=np.float64).sum()),
+        clipped=float(tensor.grouping.own(error > between, tensor.shape).mean()),
+        within=bool((error.max(axis=1, keepdims=True) <= bound).all()),
         cases=cases(tensor.scheme, rows, tensor.bits) if cases else {},
     )
-
-
-def squares(array: NDArray[Any]) -> float:
-    """The sum of squares in a fixed order."""
-    return float(total_of_squares(array.reshape(1, -1))[0, 0])
 
 
 def sqnr(signal: float | None, noise: float | None) -> float | None:
@@ -164,6 +163,8 @@ def total_of(rows: Sequence[LayerAudit]) -> dict[str, Any]:
         "sqnr_db": sqnr(signal, noise),
         "clipped": sum((r.clipped or 0.0) * r.weights for r in rows) / weights if known else None,
     }
+    if known:
+        total["within_bound"] = all(row.within_bound for row in rows)
     for way in ("fp32", "fp16", "nominal", "packed", "entropy"):
         total[way] = sum(getattr(row, way) for row in rows)
     return {**total, "bits_per_weight": 8 * total["packed"] / weights}

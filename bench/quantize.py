@@ -1,0 +1,200 @@
+"""Which scheme, granularity and width serves trained YOLOv7 weights best, per byte really stored?
+
+    python bench/quantize.py measure WEIGHTS.npz     rows into docs/quantization.csv
+    python bench/quantize.py combine WEIGHTS.npz     into docs/quantization_combined.csv
+    python bench/quantize.py speed                   into docs/quantization_speed.csv
+    python bench/quantize.py write                   docs/quantization_measured.md from all three
+
+WEIGHTS.npz holds arrays named as in a state_dict (`model.0.conv.weight`); what is no weight of a
+convolution of YOLOv7 is left out, and so are layers that the file lacks. Every row is checked
+against its proven bound before it is written. Rows that a file has already are not measured again.
+"""
+
+import argparse
+import csv
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.graph.architecture import build
+from refquant.graph.graph import Model
+from refquant.quant.accounting import accounting
+from refquant.quant.granularity import GRANULARITIES
+from refquant.quant.recipe import parse, quantize_model, uniform
+from refquant.study.audit import audit_layer, total_of
+from refquant.study.audit_grid import grid
+
+DOCS = Path(__file__).parents[1] / "docs"
+GRID, COMBINED, SPEED = (DOCS / f"quantization{part}.csv" for part in ("", "_combined", "_speed"))
+COLUMNS = (
+    "scheme", "granularity", "bits", "code_bits", "layers", "weights", "groups", "sqnr_db",
+    "max_error", "clipped", "nominal", "packed", "entropy",
+)  # fmt: skip
+SCHEMES = (
+    "affine", "affine:minmax", "affine:mse", "symmetric", "symmetric:mse", "pwlq", "pwlq:search",
+    "pwlq-eq3", "pwlq-code", "pwlq-overlap", "lloyd-max", "power-of-two", "affine+bc", "pwlq+bc",
+    "pwlq:laplacian",
+)  # fmt: skip
+# Above 5 bits lloyd-max takes minutes per row, and its levels soon cost more than the codes.
+MOST_BITS = {"lloyd-max": 5}
+WIDTHS = (4, 5, 3, 6, 2, 8, 7)  # the interesting ones first
+MEMBERS = "filter+f-shape+c-shape"
+FACTORS = {"affine": 3.92, "pwlq": 3.86}
+
+
+def trained(path: Path) -> tuple[Model, dict[str, NDArray[np.float32]]]:
+    """YOLOv7 unfolded, and the weights of the file by convolution; missing ones stay random."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if file[name].ndim == 4}
+    filters = arrays["model.105.m.0.weight"].shape[0]
+    model = build("yolov7", classes=filters // 3 - 5, folded=False)
+    weights = {
+        node.name: arrays[f"{node.name}.weight"].astype(np.float32)
+        for node in model.nodes
+        if node.op == "conv" and f"{node.name}.weight" in arrays
+    }
+    nodes = tuple(
+        replace(node, arrays={**node.arrays, "weight": weights[node.name]})
+        if node.name in weights
+        else node
+        for node in model.nodes
+    )
+    return model.with_nodes(nodes), weights
+
+
+def measure(path: Path, schemes: Iterable[str], threads: int) -> None:
+    """Append the rows that docs/quantization.csv does not have yet."""
+    _, weights = trained(path)
+    done = {(row["scheme"], row["granularity"], int(row["bits"])) for row in read(GRID)}
+    with ThreadPoolExecutor(threads) as executor:
+        for way in product(WIDTHS, GRANULARITIES, schemes):
+            bits, granularity, scheme = way
+            if (scheme, granularity, bits) in done or bits > MOST_BITS.get(scheme, 8):
+                continue
+            start = time.perf_counter()
+            row = next(grid(weights, [scheme], [granularity], [bits], map_layers=executor.map))
+            assert row["within_bound"], row
+            append(GRID, COLUMNS, [row])
+            print(
+                f"{scheme:22} {granularity:10} {bits} {time.perf_counter() - start:6.1f} s",
+                flush=True,
+            )
+
+
+def combine(path: Path) -> None:
+    """The three readings of a combination, at 4 bits, against filter level."""
+    model, weights = trained(path)
+    missing = [n.name for n in model.nodes if n.op == "conv" and n.name not in weights]
+    rows = []
+    for scheme, factor in FACTORS.items():
+        for granularity in (
+            "filter",
+            MEMBERS,
+            f"{MEMBERS}:budget={factor}",
+            f"{MEMBERS}:greedy={factor}",
+        ):
+            rules = [f"{name} {scheme} filter 4" for name in missing]
+            recipe = parse("; ".join([*rules, f"* {scheme} {granularity} 4"]))
+            rows.append(combined_row(quantize_model(model, recipe), weights, scheme, granularity))
+            print(rows[-1])
+    COMBINED.unlink(missing_ok=True)
+    append(COMBINED, tuple(rows[0]), rows)
+
+
+def combined_row(
+    model: Model, weights: Mapping[str, NDArray[np.float32]], scheme: str, granularity: str
+) -> dict[str, Any]:
+    """Factors of the whole network; members and SQNR of the layers that are trained."""
+    sizes = accounting(model)
+    tensors = {name: model[name].arrays["weight"] for name in weights}
+    total = total_of([audit_layer(name, tensors[name], w) for name, w in weights.items()])
+    chosen = [tensor.granularity for tensor in tensors.values()]
+    return {
+        "scheme": scheme,
+        "granularity": granularity,
+        **{member: chosen.count(member) for member in MEMBERS.split("+")},
+        "groups": sum(row["groups"] for row in sizes["layers"]),
+        "sqnr_db": total["sqnr_db"],
+        "nominal_factor": sizes["ratios"]["nominal"]["fp16"],
+        "packed_factor": sizes["ratios"]["packed"]["fp16"],
+        "entropy_factor": sizes["ratios"]["entropy"]["fp16"],
+    }
+
+
+WAYS = (
+    ("affine", "filter", 4), ("affine", "f-shape", 8), ("affine:minmax", "block-32", 4),
+    ("affine:mse", "filter", 4), ("symmetric", "c-shape", 4), ("power-of-two", "filter", 4),
+    ("affine+bc", "filter", 4), ("pwlq", "filter", 4), ("pwlq", "block-32", 8),
+    ("pwlq-code", "f-shape", 8), ("pwlq:search", "filter", 4), ("lloyd-max", "layer", 4),
+    ("lloyd-max", "filter", 4), ("lloyd-max", "filter", 5),
+)  # fmt: skip
+
+
+def speed(threads: int) -> None:
+    """Seconds and peak memory (Linux) for full-size YOLOv7, random weights, compiled kernels."""
+    small, model = build("yolov7", width=0.0625), build("yolov7")
+    size = sum(array.nbytes for node in model.nodes for array in node.arrays.values())
+    rows = []
+    for scheme, granularity, bits in WAYS:
+        quantize_model(small, uniform(scheme, granularity, bits))
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+        start = time.perf_counter()
+        quantize_model(model, uniform(scheme, granularity, bits), threads=threads)
+        seconds = time.perf_counter() - start
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
+        row = {"scheme": scheme, "granularity": granularity, "bits": bits, "threads": threads}
+        figures = {"seconds": round(seconds, 2), "peak_over_model": round(peak / size, 2)}
+        rows.append({**row, **figures})
+        print(rows[-1], flush=True)
+    SPEED.unlink(missing_ok=True)
+    append(SPEED, tuple(rows[0]), rows)
+
+
+def read(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file; none where there is no file."""
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as lines:
+            yield from csv.DictReader(lines)
+
+
+def append(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows to a CSV file, with a header where it is new."""
+    new = not path.is_file()
+    with path.open("a", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("measure", "combine", "speed", "write"))
+    parser.add_argument("weights", type=Path, nargs="?")
+    parser.add_argument("--scheme", nargs="*", default=SCHEMES)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    if options.what == "speed":
+        speed(options.threads)
+    elif options.what == "write":
+        from quantize_report import write
+
+        write(GRID, COMBINED, SPEED, DOCS / "quantization_measured.md")
+    elif options.weights is None:
+        parser.error("give the .npz file with the trained weights")
+    elif options.what == "measure":
+        measure(options.weights, options.scheme, options.threads)
+    else:
+        combine(options.weights)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""`refquant verify G.h5 OTHER`: is another implementation right, and if not, where and why."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refquant.arrays.errors import BadInput
+from refquant.cli.common import MODEL_HELP, add_verb, print_json, table
+
+if TYPE_CHECKING:
+    from refquant.study.verify import Report
+
+EXAMPLE = """
+refquant verify G.h5 theirs.npz                  tensors by name, every node given
+refquant verify G.h5 theirs.onnx                 run in onnxruntime, every value judged
+refquant verify G.h5 dump/ --map names.json      a folder of .npy, names mapped
+refquant verify G.h5 theirs.h5 --storage float16 --accumulator float32
+refquant verify G.h5 theirs.npz --algorithm any --unfolded --flush
+refquant verify G.h5 theirs.npz --only "model.105*" --allow-undecided
+"""
+TYPES = ("float32", "float16", "bfloat16", "tf32", "float32-truncated")
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = add_verb(subparsers, "verify", "judge another implementation", EXAMPLE)
+    parser.add_argument("golden", type=Path, help="a file that refquant golden made")
+    parser.add_argument("other", type=Path, help=".npz, .h5, .npy, a folder of .npy, or .onnx")
+    parser.add_argument("--model", help=f"if the golden holds none: {MODEL_HELP}")
+    parser.add_argument("--map", type=Path, metavar="JSON", help='{"node": "their name", ...}')
+    layouts = ("auto", "NCHW", "NHWC", "NAHWE", "NRE", "NER")
+    parser.add_argument("--layout", choices=layouts, default="auto")
+    parser.add_argument(
+        "--only", action="append", metavar="PATTERN", help="judge these nodes only"
+    )
+    add_declared(parser)
+    parser.add_argument(
+        "--variants", type=int, default=32, metavar="N",
+        help="legitimate variants to run for evidence (default: %(default)s; 0: none)",
+    )  # fmt: skip
+    parser.add_argument("--no-blame", action="store_true", help="do not look for causes")
+    parser.add_argument(
+        "--allow-undecided", action="store_true", help="exit with 0 when undecided"
+    )
+    parser.set_defaults(run=run)
+
+
+def add_declared(parser: argparse.ArgumentParser) -> None:
+    """What the other side declares; the hypotheses of every verdict."""
+    group = parser.add_argument_group("declared by the other side")
+    group.add_argument("--storage", choices=TYPES, default="float32", help="of tensors, weights")
+    group.add_argument("--accumulator", choices=TYPES, default="float32", help="of sums")
+    group.add_argument(
+        "--algorithm", choices=("direct", "any"), default="direct",
+        help="any: Winograd and FFT are allowed",
+    )  # fmt: skip
+    group.add_argument(
+        "--unfolded", action="store_true", help="batch norms or branches not folded as ours are"
+    )
+    group.add_argument("--flush", action="store_true", help="subnormal numbers may become 0")
+    group.add_argument(
+        "--sigmoid", nargs=2, type=float, metavar=("ABS", "REL"), default=(2.0**-21, 4.0),
+        help="error of its sigmoid: absolute, and relative in units of u (default: 2**-21 4)",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    from refquant.formats import load_model
+    from refquant.study.declared import Declared
+    from refquant.study.mapping import read_mapping
+    from refquant.study.verify import verify
+
+    if options.variants and options.variants < 32:
+        raise BadInput(f"--variants {options.variants}", "fewer than 32 are no evidence: 0 or 32")
+    declared = Declared(
+        options.storage,
+        options.accumulator,
+        options.algorithm,
+        not options.unfolded,
+        options.flush,
+        tuple(options.sigmoid),
+    )
+    report = verify(
+        options.golden,
+        options.other,
+        model=load_model(options.model) if options.model else None,
+        declared=declared,
+        mapping=read_mapping(options.map) if options.map else None,
+        layout=options.layout,
+        only=options.only or ("*",),
+        variants=options.variants,
+        blame=not options.no_blame,
+    )
+    if options.json:
+        print_json(report.as_json())
+    else:
+        show(report)
+    return exit_code(report.verdict, options.allow_undecided)
+
+
+def exit_code(verdict: str, allow_undecided: bool) -> int:
+    """0 for consistent, and for undecided where that is allowed; else 1."""
+    passes = verdict == "consistent" or (verdict == "undecided" and allow_undecided)
+    return 0 if passes else 1
+
+
+def show(report: "Report") -> None:
+    """Rows, the first wrong node, the hypotheses, the verdict."""
+    header = ("node", "verdict", "by", "max abs", "of bound", "SQNR dB", "cause or note")
+    rows = [
+        (
+            row["node"],
+            row["verdict"] or "-",
+            row["basis"],
+            number(row.get("max_abs")),
+            number(row.get("excess")),
+            number(row.get("sqnr_db")),
+            row.get("cause") or row.get("note") or "",
+        )
+        for row in report.rows
+    ]
+    print(table(rows, header))
+    if report.unused:
+        print(f"\nnot used: {', '.join(report.unused[:8])}{' ...' * (len(report.unused) > 8)}")
+    for row in report.rows:
+        if row["node"] == report.first_wrong:
+            show_wrong(row)
+    print("\nunder the hypotheses")
+    for key, text in report.hypotheses.items():
+        print(f"  {key}  {text}")
+    print(f"\n{report.verdict}" + (f": {report.first_wrong}" if report.first_wrong else ""))
+
+
+def number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, int | float) else str(value or "-")
+
+
+def show_wrong(row: dict[str, Any]) -> None:
+    """The first wrong node: where, how far, its worst element, the likely cause."""
+    print(f"\nfirst wrong: {row['node']} ({row['op']})")
+    if "where" in row:
+        print(f"  {row['where']['elements']} of {row['where']['of']} elements are wrong")
+        for key in ("channels", "rows", "columns"):
+            if key in row["where"]:
+                print(f"  {key}: {row['where'][key]['count']}, {row['where'][key]['first']} ...")
+    if "worst" in row:
+        worst = row["worst"]
+        print(f"  worst element {worst['index']}: found {worst['found']}")
+        print(f"  expected {worst['expected']} +- {worst['bound']:.3g}")
+        if "sum" in worst:
+            show_sum(worst["sum"])
+    print(f"  cause: {row.get('cause') or 'unknown'}")
+    for line in row.get("picture", ()):
+        print(f"  |{line}|")
+
+
+def show_sum(parts: dict[str, Any]) -> None:
+    """The worst element's sum."""
+    print(
+        f"  = {parts['activation']}({parts['total']:.9g}), {parts['terms']} products and a bias:"
+    )
+    print(f"    bias {parts['bias']:.9g}, products {parts['products']:.9g}")
+    for term in parts["largest"]:
+        place = ",".join(map(str, term["c_r_s"]))
+        print(f"    c,r,s {place:>10}  {term['x']:.9g} * {term['weight']:.9g}")

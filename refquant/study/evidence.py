@@ -1,0 +1,59 @@
+"""Evidence where no theorem decides: is the deviation one that a right implementation has?
+
+For a node that stayed undecided, but whose tensor was given:
+
+    k = max |y^ - golden| / largest deviation of the legitimate variants (variants.py)      (1)
+
+    k > IMPLAUSIBLE_K    implausible: not proven wrong, but no variant comes near
+    k <= 1               consistent, as far as evidence goes
+    between              undecided
+
+If the other side is one more draw of the same kind, k > 1 has the odds 1 : variants at one node.
+IMPLAUSIBLE_K leaves room for what the variants do not vary (other libraries' exp, fused
+operations); bench/verdicts.py measures how far right runtimes go.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.graph.graph import Model, Node
+from refquant.study.declared import Declared
+from refquant.study.judge import CONSISTENT, IMPLAUSIBLE, UNDECIDED
+from refquant.study.variants import largest_deviation
+
+IMPLAUSIBLE_K = 8.0
+Float32 = NDArray[np.float32]
+
+
+def weigh(
+    rows: list[dict[str, Any]],
+    model: Model,
+    x: Float32,
+    outputs: Callable[[], Iterator[tuple[Node, Float32]]],
+    declared: Declared,
+    variants: int,
+) -> None:
+    """Complete the undecided rows by rule (1)."""
+    open_rows = {
+        row["node"]: row
+        for row in rows
+        if row["verdict"] == UNDECIDED and row.get("max_abs") is not None
+    }
+    if not open_rows:
+        return
+    golden = {node.name: y for node, y in outputs() if node.name in open_rows}
+    largest = largest_deviation(model, x, golden, declared, variants)
+    for name, row in open_rows.items():
+        k = row["max_abs"] / largest[name] if largest[name] else None
+        odds = f"1:{variants}"
+        row["evidence"] = {"largest": largest[name], "k": k, "variants": variants, "odds": odds}
+        finite = not row["nonfinite"]
+        if k is None or not np.isfinite(k):
+            continue
+        row["verdict"] = IMPLAUSIBLE if k > IMPLAUSIBLE_K else UNDECIDED
+        if k <= 1 and finite:
+            row["verdict"] = CONSISTENT
+        row["basis"] = "evidence"

@@ -1,0 +1,115 @@
+"""Where a node is wrong: its worst element with its whole sum, and a picture of all of them.
+
+    excess = |y^ - value| / bound             the worst element has the largest               (1)
+
+The sum of a convolution's element: every product of the window, largest first, and the bias; what
+is missing or doubled in y^ is often one of its lines. The picture has a cell per block of pixels
+of the worst element's channel: " .:-=+*#%@" by the share of wrong elements there over all
+channels; an edge, a corner or a stripe of tiles is seen at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.graph.graph import Node, array_of
+from refquant.ops.conv import pad
+from refquant.study.bounds import Enclosed
+
+SHADES = " .:-=+*#%@"
+MOST_TERMS = 12
+WIDTH, HEIGHT = 48, 16
+
+
+def excess_of(found: NDArray[Any], enclosed: Enclosed) -> NDArray[np.float64]:
+    """Equation (1): above 1 is wrong, NaN is not to be decided. A NaN in y^ counts as infinite."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        off = abs(np.asarray(found, np.float64) - enclosed.value)
+        ratio = np.where(off <= enclosed.bound, np.minimum(off / enclosed.bound, 1), np.inf)
+        ratio = np.where(
+            (off > enclosed.bound) & (enclosed.bound > 0), off / enclosed.bound, ratio
+        )
+        ratio = np.where(off == 0, 0.0, ratio)
+    known = np.isfinite(enclosed.value) & np.isfinite(enclosed.bound)
+    ratio = np.where(known & ~np.isfinite(found), np.inf, ratio)
+    return np.where(known, ratio, np.nan)
+
+
+def worst_element(
+    node: Node, inputs: Sequence[Enclosed], found: NDArray[Any], enclosed: Enclosed
+) -> dict[str, Any]:
+    """The worst element: where, what was found, what is right, how far right ones may be."""
+    ratio = np.nan_to_num(excess_of(found, enclosed), nan=-1.0, posinf=np.finfo(float).max)
+    if ratio.max() == np.finfo(float).max:  # several infinite ones: the farthest off
+        with np.errstate(invalid="ignore", over="ignore"):
+            off = abs(np.asarray(found, np.float64) - enclosed.value)
+        infinite = ratio == ratio.max()
+        ratio = np.where(infinite, np.nan_to_num(off, nan=np.inf, posinf=np.inf), -1)
+    index = tuple(int(i) for i in np.unravel_index(int(ratio.argmax()), ratio.shape))
+    result = {
+        "index": list(index),
+        "found": plain(found[index]),
+        "expected": plain(enclosed.value[index]),
+        "bound": plain(enclosed.bound[index]),
+    }
+    return {**result, "sum": the_sum(node, inputs, index)} if node.op == "conv" else result
+
+
+def plain(number: Any) -> float | str:
+    """A float, or its name where JSON has no number for it."""
+    value = float(number)
+    return value if np.isfinite(value) else str(value)
+
+
+def the_sum(node: Node, inputs: Sequence[Enclosed], index: tuple[int, ...]) -> dict[str, Any]:
+    """The sum of one element of a convolution, its largest products first."""
+    n, f, p, q = index
+    weight = np.asarray(array_of(node.arrays["weight"]), np.float64)[f]
+    stride, (_, R, S) = node.attributes["stride"], weight.shape
+    x = pad(inputs[0].value[n], node.attributes["padding"])
+    window = x[:, p * stride : p * stride + R, q * stride : q * stride + S]
+    products = window * weight
+    order = np.argsort(-abs(products), axis=None)[:MOST_TERMS]
+    places = [tuple(int(i) for i in np.unravel_index(k, products.shape)) for k in order]
+    bias = float(array_of(node.arrays["bias"])[f]) if "bias" in node.arrays else 0.0
+    return {
+        "bias": bias,
+        "products": float(products.sum()),
+        "magnitude": float(abs(products).sum() + abs(bias)),
+        "total": float(products.sum() + bias),
+        "activation": node.attributes["activation"],
+        "terms": products.size,
+        "largest": [
+            {"c_r_s": list(place), "x": plain(window[place]), "weight": plain(weight[place])}
+            for place in places
+        ],
+    }
+
+
+def picture(wrong: NDArray[np.bool_]) -> list[str]:
+    """Lines of text for a map (N, C, H, W); other shapes give none."""
+    if wrong.ndim != 4:
+        return []
+    share = wrong.mean(axis=(0, 1))
+    rows = np.linspace(0, share.shape[0], min(HEIGHT, share.shape[0]) + 1).astype(int)
+    columns = np.linspace(0, share.shape[1], min(WIDTH, share.shape[1]) + 1).astype(int)
+    lines = []
+    for top, bottom in pairwise(rows):
+        cells = [share[top:bottom, a:b].mean() for a, b in pairwise(columns)]
+        shades = [0 if c == 0 else 1 + min(8, int(9 * c)) for c in cells]
+        lines.append("".join(SHADES[shade] for shade in shades))
+    return lines
+
+
+def where_wrong(wrong: NDArray[np.bool_]) -> Mapping[str, Any]:
+    """Counts that a person asks for first: elements, channels, rows and columns concerned."""
+    result: dict[str, Any] = {"elements": int(wrong.sum()), "of": int(wrong.size)}
+    if wrong.ndim == 4:
+        for axis, key in ((1, "channels"), (2, "rows"), (3, "columns")):
+            others = tuple(i for i in range(4) if i != axis)
+            hit = np.flatnonzero(wrong.any(axis=others))
+            result[key] = {"count": int(hit.size), "first": [int(i) for i in hit[:8]]}
+    return result

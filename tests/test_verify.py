@@ -1,0 +1,316 @@
+"""Verdicts: right implementations pass, wrong ones do not, and nothing passes by accident."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from refquant.arrays.errors import BadInput
+from refquant.cli.main import main
+from refquant.graph.architecture import build
+from refquant.graph.walk import walk
+from refquant.study.declared import Declared
+from refquant.study.deviation import deviation, ulp_histogram
+from refquant.study.golden import record_golden
+from refquant.study.mapping import Wanted, layouts_of, match_all, words
+from refquant.study.tensors import Tensor
+from refquant.study.variants import rounded, variant
+from refquant.study.verify import verify
+from refquant.study.worst import picture
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build("yolov7-tiny", 1 / 8, classes=2)
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    return np.random.default_rng(3).random((1, 3, 64, 64), np.float32)
+
+
+@pytest.fixture(scope="module")
+def golden(model, x, tmp_path_factory):
+    path = tmp_path_factory.mktemp("golden") / "g.h5"
+    record_golden(model, x, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def right(model, x) -> dict[str, np.ndarray]:
+    """Every output of a legitimate variant: another order of summation, another SiLU."""
+    return {n.name: y for n, y in variant(model, x, Declared(), np.random.default_rng(5))}
+
+
+def judged(golden, arrays, tmp_path, **options):
+    np.savez(tmp_path / "other.npz", **arrays)
+    return verify(golden, tmp_path / "other.npz", **options)
+
+
+def row_of(report, name):
+    return next(row for row in report.rows if row["node"] == name)
+
+
+def test_deviation_of_a_worked_example():
+    golden = np.array([3.0, 4.0, 0.0], np.float32)
+    found = deviation(np.array([3.0, np.nextafter(np.float32(4), np.float32(5)), 0.0]), golden)
+    assert found["max_abs"] == 2.0**-21
+    assert found["ulps"]["0"] == 2
+    assert found["ulps"]["1"] == 1
+    assert found["sqnr_db"] == pytest.approx(10 * np.log10(25 / 2.0**-42))
+    assert deviation(golden, golden)["cosine"] == pytest.approx(1)
+
+
+def test_ulps_count_across_zero():
+    tiny = np.float32(2.0**-149)
+    assert ulp_histogram(
+        np.array([tiny, 0.0], np.float32), np.array([-tiny, -0.0], np.float32)
+    ) == {
+        **dict.fromkeys(("1", "3-4", "5-8", "9-16", "17-64", "65-1024", "more"), 0),
+        "0": 1,
+        "2": 1,
+    }
+
+
+def test_a_right_implementation_is_consistent_node_by_node(golden, right, tmp_path):
+    report = judged(golden, right, tmp_path)
+    assert report.verdict == "consistent"
+    assert all(row["verdict"] == "consistent" for row in report.rows[1:])
+    assert all(0 <= row["excess"] <= 1 for row in report.rows[1:])
+
+
+def test_the_first_wrong_node_is_named_and_later_ones_are_not(golden, model, x, right, tmp_path):
+    arrays = dict(right)
+    name = "model.5.conv"
+    arrays[name] = right[name].copy()
+    arrays[name][0, 3, 2, 1] += 0.01
+    report = judged(golden, arrays, tmp_path)
+    assert report.verdict == "wrong"
+    assert report.first_wrong == name
+    row = row_of(report, name)
+    assert row["where"]["elements"] == 1
+    assert row["worst"]["index"] == [0, 3, 2, 1]
+    assert row["worst"]["sum"]["terms"] > 10
+    wrong = [row["node"] for row in report.rows if row["verdict"] == "wrong"]
+    readers = {node.name for node in model.nodes if name in node.inputs}
+    assert set(wrong) <= {name} | readers  # a reader that took the true value is wrong as well
+
+
+def test_the_worst_element_s_sum_adds_up(golden, right, tmp_path):
+    arrays = dict(right)
+    arrays["model.0.conv"] = right["model.0.conv"] + np.float32(0.5)
+    worst = row_of(judged(golden, arrays, tmp_path), "model.0.conv")["worst"]
+    parts = worst["sum"]
+    assert parts["total"] == pytest.approx(parts["bias"] + parts["products"])
+    leaky = parts["total"] if parts["total"] > 0 else 0.1 * parts["total"]
+    assert worst["expected"] == pytest.approx(leaky)
+    assert abs(worst["found"] - worst["expected"]) > worst["bound"]
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, 1.0])
+def test_constants_are_wrong(golden, right, tmp_path, value):
+    arrays = {name: np.full_like(y, value) for name, y in right.items()}
+    assert judged(golden, arrays, tmp_path).verdict == "wrong"
+
+
+def test_an_empty_file_is_bad_input(golden, tmp_path):
+    with pytest.raises(BadInput, match="no tensor"):
+        judged(golden, {}, tmp_path)
+    with pytest.raises(BadInput, match="no tensor"):
+        judged(golden, {"else": np.zeros((2, 2))}, tmp_path)
+
+
+def test_missing_tensors_are_recomputed_and_a_fault_is_still_found(golden, right, tmp_path):
+    kept = {
+        k: y for i, (k, y) in enumerate(right.items()) if i % 3 == 0 or k.startswith("model.7")
+    }
+    kept = {**kept, **{name: right[name] for name in list(right)[-4:]}}
+    report = judged(golden, kept, tmp_path)
+    assert report.verdict == "consistent"
+    assert {row["basis"] for row in report.rows} >= {"missing", "evidence"}
+    name = list(kept)[3]
+    kept[name] = kept[name] * np.float32(1.01)
+    assert judged(golden, kept, tmp_path).verdict == "wrong"
+
+
+def test_a_final_output_alone_is_weighed_by_evidence(golden, right, tmp_path):
+    last = list(right)[-1]
+    report = judged(golden, {last: right[last]}, tmp_path)
+    row = row_of(report, last)
+    assert row["basis"] == "evidence"
+    assert report.verdict == "consistent"
+    assert row["evidence"]["k"] <= 1
+    far = right[last] * np.float32(1 + 2.0**-12)
+    assert judged(golden, {last: far}, tmp_path).verdict in ("implausible", "wrong")
+
+
+def test_nodes_that_nothing_covers_leave_it_undecided(golden, right, tmp_path):
+    name = "model.0.conv"
+    report = judged(golden, {name: right[name]}, tmp_path, variants=0)
+    assert row_of(report, name)["verdict"] == "consistent"
+    assert report.verdict == "undecided"
+    assert judged(golden, {name: right[name]}, tmp_path, only=[name]).verdict == "consistent"
+
+
+@pytest.mark.parametrize("storage", ["float16", "bfloat16"])
+def test_narrow_storage_is_consistent_where_declared_and_wrong_where_not(
+    golden, model, x, tmp_path, storage
+):
+    declared = Declared(storage=storage)
+    made = variant(model, x, declared, np.random.default_rng(1))
+    arrays = {node.name: y for node, y in made}
+    arrays["images"] = rounded(x, storage)
+    found = judged(golden, arrays, tmp_path, declared=declared)
+    assert "wrong" not in {row["verdict"] for row in found.rows}
+    assert judged(golden, arrays, tmp_path).verdict == "wrong"
+
+
+def test_nhwc_is_detected(golden, right, tmp_path):
+    arrays = {k: y.transpose(0, 2, 3, 1) if y.ndim == 4 else y for k, y in right.items()}
+    report = judged(golden, arrays, tmp_path)
+    assert report.verdict == "consistent"
+    assert row_of(report, "model.0.conv")["layout"] == "NHWC"
+
+
+def test_every_container_gives_the_same_verdict(golden, right, tmp_path):
+    (tmp_path / "dump").mkdir()
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        for name, y in right.items():
+            np.save(tmp_path / "dump" / f"{name}.npy", y)
+            file.create_dataset(f"outputs/{name}", data=y, compression="gzip")
+    assert verify(golden, tmp_path / "dump").verdict == "consistent"
+    report = verify(golden, tmp_path / "other.h5")
+    assert report.verdict == "consistent"
+
+
+def test_a_golden_is_consistent_with_itself(golden):
+    report = verify(golden, golden)
+    assert report.verdict == "consistent"
+    assert max(row.get("max_abs") or 0 for row in report.rows) == 0
+
+
+def test_a_golden_of_digests_judges_as_well(golden, model, x, right, tmp_path):
+    record_golden(model, x, tmp_path / "d.h5", keep=(), with_model=False)
+    with pytest.raises(BadInput, match="--model"):
+        judged(tmp_path / "d.h5", right, tmp_path)
+    assert judged(tmp_path / "d.h5", right, tmp_path, model=model).verdict == "consistent"
+    other = build("yolov7-tiny", 1 / 8, classes=2, seed=1)
+    with pytest.raises(BadInput, match="content"):
+        judged(tmp_path / "d.h5", right, tmp_path, model=other)
+
+
+def test_wrong_shapes_and_types_are_rows(golden, right, tmp_path):
+    arrays = {**right, "model.0.conv": right["model.0.conv"][:, :, 1:]}
+    report = judged(golden, arrays, tmp_path)
+    assert report.first_wrong == "model.0.conv"
+    assert "shape" in row_of(report, "model.0.conv")["note"]
+    arrays = {**right, "model.1.conv": right["model.1.conv"].astype(np.int8)}
+    report = judged(golden, arrays, tmp_path)
+    assert "int8" in row_of(report, "model.1.conv")["note"]
+
+
+def test_two_nodes_exchanged_by_the_mapping_are_wrong(golden, right, tmp_path):
+    shapes: dict = {}
+    for name, y in right.items():
+        shapes.setdefault(y.shape, []).append(name)
+    a, b = next(names for names in shapes.values() if len(names) > 1)[:2]
+    report = judged(golden, right, tmp_path, mapping={a: b, b: a})
+    assert report.verdict == "wrong"
+    with pytest.raises(BadInput, match="two nodes"):
+        judged(golden, right, tmp_path, mapping={a: b, b: b})
+    with pytest.raises(BadInput, match="no node"):
+        judged(golden, right, tmp_path, mapping={"nothing": b})
+
+
+def test_another_input_is_wrong_at_the_input(golden, model, tmp_path):
+    other = np.random.default_rng(9).random((1, 3, 64, 64), np.float32)
+    arrays = {"images": other, **{node.name: y for node, y in walk(model, other)}}
+    report = judged(golden, arrays, tmp_path)
+    assert report.first_wrong == "images"
+    assert {row["verdict"] for row in report.rows[1:]} == {"consistent"}
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.97])
+def test_a_cut_npz_is_bad_input(golden, right, tmp_path, share):
+    np.savez(tmp_path / "whole.npz", **right)
+    content = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(BadInput, match=r"cut\.npz"):
+        verify(golden, tmp_path / "cut.npz")
+
+
+def test_a_pickle_in_an_npz_is_not_loaded(golden, tmp_path):
+    np.savez(tmp_path / "other.npz", **{"model.0.conv": np.array([{}], object)})
+    with pytest.raises(BadInput, match="Python objects"):
+        verify(golden, tmp_path / "other.npz")
+
+
+def test_a_shape_larger_than_the_file_is_refused(golden, tmp_path):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000,), }"
+    header = header.ljust(117) + b"\n"
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    (tmp_path / "a.npy").write_bytes(start + header + bytes(64))
+    with pytest.raises(BadInput, match="not there"):
+        verify(golden, tmp_path / "a.npy")
+
+
+def test_layouts_of_worked_examples():
+    assert layouts_of((1, 2, 3, 4), (1, 2, 3, 4)) == ["NCHW"]
+    assert layouts_of((1, 2, 3, 4), (3, 4, 2)) == ["NHWC"]
+    assert layouts_of((1, 21, 3, 4), (1, 3, 3, 4, 7)) == ["NAHWE"]
+    assert layouts_of((1, 4, 4, 4), (4, 4, 4)) == ["NCHW", "NHWC"]
+    assert layouts_of((1, 9, 7), (1, 7, 9)) == ["NER"]
+    assert layouts_of((1, 2, 3, 4), (1, 2, 4, 3)) == []
+
+
+def test_names_of_an_exporter_are_found():
+    assert words("/model.105/m.0/Conv_output_0") == words("model.105.m.0")
+    shape = (1, 4, 8, 8)
+    nodes = [
+        Wanted("model.0.conv", "conv", True, shape),
+        Wanted("model.1.conv", "conv", True, shape),
+        Wanted("model.2", "concat", False, (1, 8, 8, 8)),
+    ]
+    names = [
+        "/model.0/conv/Conv",
+        "/model.0/act/Sigmoid",
+        "/model.0/act/Mul",
+        "/model.1/conv/Conv",
+    ]
+    names += ["/model.1/act/Sigmoid", "/model.1/act/Mul"]
+    tensors = [Tensor(f"{n}_output_0", shape, "float32", lambda: None) for n in names]
+    tensors.append(Tensor("/model.2/Concat_output_0", (1, 8, 8, 8), "float32", lambda: None))
+    found = match_all(nodes, tensors)
+    assert {name: match.tensor.name for name, match in found.items()} == {
+        "model.0.conv": "/model.0/act/Mul_output_0",
+        "model.1.conv": "/model.1/act/Mul_output_0",
+        "model.2": "/model.2/Concat_output_0",
+    }
+
+
+def test_the_picture_shows_a_stripe():
+    wrong = np.zeros((1, 2, 4, 6), bool)
+    wrong[:, :, 1] = True
+    assert picture(wrong) == ["      ", "@@@@@@", "      ", "      "]
+
+
+def test_the_verb_s_exit_codes_and_json(capsys, golden, right, tmp_path):
+    np.savez(tmp_path / "right.npz", **right)
+    assert main(["verify", str(golden), str(tmp_path / "right.npz"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result) == {
+        "verdict", "hypotheses", "first_wrong", "cause", "nodes", "unused_tensors",
+    }  # fmt: skip
+    assert sorted(result["hypotheses"]) == ["H1", "H2", "H3", "H4", "H5", "H6"]
+    wrong = {**right, "model.1.conv": -right["model.1.conv"]}
+    np.savez(tmp_path / "wrong.npz", **wrong)
+    assert main(["verify", str(golden), str(tmp_path / "wrong.npz")]) == 1
+    text = capsys.readouterr().out
+    assert "wrong: model.1.conv" in text
+    assert "H6" in text
+    np.savez(tmp_path / "part.npz", **{"model.0.conv": right["model.0.conv"]})
+    command = ["verify", str(golden), str(tmp_path / "part.npz"), "--variants", "0"]
+    assert main(command) == 1
+    assert main([*command, "--allow-undecided"]) == 0
+    assert main(["verify", str(golden), str(tmp_path / "missing.npz")]) == 3

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
+PIECE = 1024  # squares are computed a piece at a time, in vectors, then added one by one
+
 # pwlq and pwlq-eq3 decode to the same levels.
 FORMS = {"pwlq": 0, "pwlq-eq3": 0, "pwlq-code": 1, "pwlq-overlap": 2}
 
@@ -23,7 +25,7 @@ def breakpoint_errors(
     """Squared errors (G, C) of rows x (G, N) for breakpoints p (G, C) and maxima m (G, 1)."""
     errors = np.empty(p.shape)
     p64, m64 = p.astype(np.float64), m.astype(np.float64)
-    breakpoint_sums(x, p64, m64[:, 0], 2 ** (bits - 1) - 1, FORMS[form], errors)
+    breakpoint_sums(x, p64, m64[:, 0], 2.0 ** (bits - 1) - 1.0, FORMS[form], errors)
     return errors
 
 
@@ -41,47 +43,59 @@ def range_errors(
     return errors
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def breakpoint_sums(x, p, m, H, form, errors):  # type: ignore[no-untyped-def]
     """x (G, N) float32, p (G, C), m (G,) float64, form of FORMS -> errors (G, C)."""
+    squares = np.empty(PIECE)
     for group in range(x.shape[0]):
         for c in range(p.shape[1]):
             total = 0.0
-            for n in range(x.shape[1]):
-                value = np.float64(x[group, n])
-                x_hat = np.float32(decoded(value, p[group, c], m[group], H, form))
-                error = value - np.float64(x_hat)
-                total += error * error
+            for first in range(0, x.shape[1], PIECE):
+                piece = x[group, first : first + PIECE]
+                breakpoint_squares(piece, p[group, c], m[group], H, form, squares)
+                for n in range(piece.size):
+                    total += squares[n]
             errors[group, c] = total
 
 
-@njit(nogil=True, cache=True, inline="always")
-def decoded(value, p, m, H, form):  # type: ignore[no-untyped-def]
-    """What value is decoded to, before the rounding to float32."""
-    magnitude = abs(value)
-    if magnitude < p:
-        if form == 1:
-            return np.rint(value * (2 * H + 1) / (2 * p)) * (2 * p) / (2 * H + 1)
-        return np.rint(value * H / p) * p / H
+@njit(nogil=True, cache=True, error_model="numpy")
+def breakpoint_squares(x, p, m, H, form, squares):  # type: ignore[no-untyped-def]
+    """(x - x_hat)**2 of one piece of a row; without branches, so that it runs in vectors."""
+    steps, end = H, p
+    if form == 1:
+        steps, end = 2.0 * H + 1.0, 2.0 * p
+    start, width, last = p, m - p, H
     if form == 2:
-        return min(max(np.rint(value * H / m), -H), H) * m / H
-    j = 0.0
-    if m > p:
-        j = min(max(np.rint((magnitude - p) * H / (m - p)), 0.0), H)
-    tail = p + j * (m - p) / H
-    return -tail if value < 0 else tail
+        start, width = 0.0, m
+    elif m <= p:
+        width, last = 1.0, 0.0
+    for n in range(x.size):
+        value = np.float64(x[n])
+        magnitude = abs(value)
+        centre = np.rint(magnitude * steps / end) * end / steps
+        j = min(max(np.rint((magnitude - start) * H / width), 0.0), last)
+        tail = start + j * width / H
+        # Everything is odd in x: rint is symmetric, and so is the rounding to float32.
+        x_hat = np.float32(centre if magnitude < p else tail)
+        error = magnitude - np.float64(x_hat)
+        squares[n] = error * error
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def range_sums(x, scale, zero_point, lowest, highest, errors):  # type: ignore[no-untyped-def]
     """x (G, N) float32, scale and zero_point (G, C) float64 -> errors (G, C)."""
+    squares = np.empty(PIECE)
     for group in range(x.shape[0]):
         for c in range(scale.shape[1]):
             s, z = scale[group, c], zero_point[group, c]
             total = 0.0
-            for n in range(x.shape[1]):
-                value = np.float64(x[group, n])
-                q = min(max(np.rint(value / s) + z, lowest), highest)
-                error = value - np.float64(np.float32(s * (q - z)))
-                total += error * error
+            for first in range(0, x.shape[1], PIECE):
+                piece = x[group, first : first + PIECE]
+                for n in range(piece.size):
+                    value = np.float64(piece[n])
+                    q = min(max(np.rint(value / s) + z, lowest), highest)
+                    error = value - np.float64(np.float32(s * (q - z)))
+                    squares[n] = error * error
+                for n in range(piece.size):
+                    total += squares[n]
             errors[group, c] = total

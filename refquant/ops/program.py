@@ -46,6 +46,7 @@ from refquant.ops.steps import (
     STEP,
     UPSAMPLE,
 )
+from refquant.ops.subnormals import warn_if_flushed
 
 PATIENCE = 20_000  # looks at the counter, about 0.2 ms
 TAKEN, DONE = 0, LINE  # the counters, a cache line each
@@ -115,7 +116,9 @@ class Program:
         self.counters = aligned((2, LINE), np.uint8)
         size = -(-(PANEL + scratch_bytes) // 4096) * 4096  # threads do not share pages
         self.scratch = aligned((threads, size), np.uint8)
-        self.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self.pool = None
+        if threads > 1:
+            self.pool = ThreadPoolExecutor(threads - 1, "refquant", initializer=warn_if_flushed)
 
     def run(self, begin: int = 0, end: int | None = None) -> None:
         """Run steps begin ... end - 1, by default all."""

@@ -30,9 +30,9 @@ def warn_if_flushed() -> None:
     """Warn if results of this thread may differ from the defined bits."""
     if flushed():
         warnings.warn(
-            f"{' and '.join(flushed())} is on in this process: subnormal numbers become 0, which "
-            "another library has asked for, so results may differ from refquant's defined bits; "
-            "run refquant in a process without that library",
+            f"flush-to-zero is on in this process ({' and '.join(flushed())}, set by another "
+            "library): subnormal numbers become 0, and results may differ from refquant's defined "
+            "bits: run refquant in a process without that library",
             RuntimeWarning,
             stacklevel=3,
         )

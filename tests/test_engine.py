@@ -1,0 +1,185 @@
+"""The engine: the bits of the walk node by node, in all its ways of running."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from arrays_of_interest import same_bits
+from small_graphs import awkward
+from whole_numbers import model_of_whole_numbers
+
+from refquant.arrays.errors import BadInput
+from refquant.arrays.packed import pack_weights
+from refquant.graph import bands, engine
+from refquant.graph.architecture import build
+from refquant.graph.engine import engine_of, prepared
+from refquant.graph.graph import Model
+from refquant.graph.network import Network
+from refquant.graph.plan import can_plan, plan
+from refquant.graph.walk import run, walk, walk_node_by_node
+from refquant.ops.panels import PackedPanels, Panels
+
+GOLDEN = Path(__file__).parent / "goldens" / "forward.json"
+THREADS = (1, 2, 3, 7)
+
+
+def image(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).random(shape, dtype=np.float32)
+
+
+@pytest.mark.parametrize("model", [build("yolov7", 1 / 8), build("yolov7-tiny", 1 / 4), awkward()])
+def test_walk_and_run_have_the_bits_of_the_walk_node_by_node(model):
+    x = image(2, 3, 96, 160)
+    assert can_plan(model)
+    for threads in THREADS:
+        for (node, fast), (other, plain) in zip(
+            walk(model, x, threads=threads), walk_node_by_node(model, x, "fast", 1), strict=True
+        ):
+            assert node is other
+            assert same_bits(fast, plain), node.name
+        assert same_bits(run(model, x, threads=threads), plain)
+
+
+@pytest.mark.parametrize("exit_rows", [1, 3, 1000])
+def test_the_number_of_bands_changes_no_bit(monkeypatch, exit_rows):
+    monkeypatch.setattr(bands, "EXIT_ROWS", exit_rows)
+    model, x = build("yolov7", 1 / 4), image(1, 3, 160, 128)
+    assert plan(model, 160, 128).stem.bands == -(-20 // exit_rows)
+    *_, (_, expected) = walk_node_by_node(model, x, "fast", 1)
+    assert same_bits(run(model, x, threads=2), expected)
+
+
+def test_a_network_that_runs_again_gives_the_same_bits_and_other_images_others():
+    model, x = build("yolov7-tiny", 1 / 4), image(2, 3, 64, 64)
+    first, other = run(model, x[:1]), run(model, x[1:])
+    assert not same_bits(first, other)
+    assert same_bits(run(model, x[:1]), first)
+    assert len(engine_of(model).idle) == 1
+
+
+def test_networks_of_different_sizes_do_not_disturb_each_other():
+    model = build("yolov7-tiny", 1 / 4)
+    sizes = [(64, 64), (96, 64), (64, 128), (64, 64)]
+    before = [run(model, image(1, 3, *size)) for size in sizes]
+    after = [run(model, image(1, 3, *size)) for size in reversed(sizes)][::-1]
+    assert all(map(same_bits, before, after))
+    assert len(engine_of(model).idle) == engine.MOST_IDLE
+
+
+def test_two_walks_at_once_do_not_disturb_each_other():
+    model, x = build("yolov7-tiny", 1 / 4), image(2, 3, 64, 64)
+    alone = [y for _, y in walk(model, x[:1])]
+    both = zip(walk(model, x[:1]), walk(model, x[1:]))
+    assert all(same_bits(y, expected) for ((_, y), _), expected in zip(both, alone))
+
+
+def test_a_model_that_has_run_cannot_be_changed_unnoticed():
+    model = build("yolov7-tiny", 1 / 8)
+    run(model, image(1, 3, 64, 64))
+    with pytest.raises(ValueError, match="read-only"):
+        model.nodes[0].arrays["weight"][0] = 0
+
+
+def test_the_engine_goes_with_its_model():
+    model = build("yolov7-tiny", 1 / 8)
+    run(model, image(1, 3, 64, 64))
+    key = id(model)
+    assert key in engine._engines
+    del model
+    assert key not in engine._engines
+
+
+def test_a_prepared_model_decodes_to_the_same_weights_and_runs_to_the_same_bits():
+    model, x = build("yolov7", 1 / 8), image(1, 3, 64, 64)
+    ready = prepared(model)
+    for plain, panels in zip(model.nodes, ready.nodes, strict=True):
+        if plain.op == "conv":
+            assert isinstance(panels.arrays["weight"], Panels)
+            assert same_bits(panels.arrays["weight"].dequantize(), plain.arrays["weight"])
+    again = prepared(ready)
+    assert all(
+        a.arrays["weight"] is b.arrays["weight"]
+        for a, b in zip(ready.nodes, again.nodes)
+        if a.op == "conv"
+    )
+    assert same_bits(run(ready, x), run(model, x))
+
+
+def test_packed_weights_run_to_the_bits_of_the_dequantized_ones():
+    plain, packed, x = build("yolov7-tiny", 1 / 4), [], image(1, 3, 64, 96)
+    rng = np.random.default_rng(3)
+    for node in plain.nodes:
+        if node.op == "conv":
+            shape = node.arrays["weight"].shape
+            scale = np.full(shape[0], 0.5 / np.sqrt(np.prod(shape[1:])))
+            codes = rng.integers(0, 16, shape).astype(np.uint8)
+            weight = pack_weights(codes, 4, scale=scale, zero_point=np.full(shape[0], 8))
+            node = replace(node, arrays={**node.arrays, "weight": weight})
+        packed.append(node)
+    model = plain.with_nodes(tuple(packed))
+    assert all(
+        isinstance(n.arrays["weight"], PackedPanels)
+        for n in prepared(model).nodes
+        if n.op == "conv"
+    )
+    decoded = model.with_nodes(
+        tuple(
+            replace(n, arrays={**n.arrays, "weight": n.arrays["weight"].dequantize()})
+            if n.op == "conv"
+            else n
+            for n in packed
+        )
+    )
+    assert same_bits(run(model, x, threads=2), run(decoded, x))
+    assert not same_bits(run(model, x), run(plain, x))
+
+
+def test_a_graph_that_is_not_folded_runs_node_by_node():
+    model, x = build("yolov7-tiny", 1 / 8, folded=False), image(1, 3, 64, 64)
+    assert not can_plan(model)
+    *_, (_, expected) = walk_node_by_node(model, x, "ref", 1)
+    assert same_bits(run(model, x), expected)
+
+
+def test_a_wrong_arithmetic_and_a_wrong_shape_are_refused():
+    model = build("yolov7-tiny", 1 / 8)
+    with pytest.raises(BadInput, match="choose fast"):
+        run(model, image(1, 3, 64, 64), arithmetic="exact")
+    with pytest.raises(BadInput, match="multiples of 32"):
+        run(model, image(1, 3, 64, 65))
+
+
+def hashes(model: Model, x: np.ndarray, threads: int) -> dict[str, str]:
+    """sha256 of every node's output."""
+    return {
+        node.name: hashlib.sha256(y.tobytes()).hexdigest()
+        for node, y in walk(model, x, threads=threads)
+    }
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("name", ["yolov7", "yolov7-tiny"])
+def test_outputs_have_the_golden_hashes(name, threads):
+    golden = json.loads(GOLDEN.read_text())[name]
+    model, x = model_of_whole_numbers(name)
+    assert hashes(model, x, threads) == golden
+    assert (
+        hashlib.sha256(run(model, x, threads=threads).tobytes()).hexdigest()
+        == list(golden.values())[-1]
+    )
+
+
+def test_a_flipped_bit_changes_golden_hashes():
+    golden = json.loads(GOLDEN.read_text())["yolov7-tiny"]
+    model, x = model_of_whole_numbers("yolov7-tiny")
+    x.view(np.uint32)[0, 0, 7, 7] ^= 1 << 12
+    assert hashes(model, x, 1) != golden
+
+
+def test_a_network_has_one_arena():
+    ready = prepared(build("yolov7-tiny", 1 / 8))
+    network = Network(ready, 64, 64, 1)
+    assert network.arena.nbytes == network.plan.size

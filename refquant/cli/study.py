@@ -22,7 +22,6 @@ refquant study yolov7.pt --data coco -o study --bits 8,6,4,3 --workers 8
 refquant study yolov5s.pt --images val2017 --annotations val.json --preset recorded
 refquant study --schemes affine,pwlq:search --granularities filter,c-shape --bits 4,5
 """
-DEMO_SIZE = 160  # pixels: the side of the embedded images
 
 
 def add_parser(subparsers: Any) -> None:
@@ -35,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--limit", type=positive, metavar="N", help="only N images, evenly spread")
     add_what(parser)
     parser.add_argument("--protocol", choices=("square", "yolov7"), default="square")
-    parser.add_argument("--size", type=positive, help="default: 640, for demo 160")
+    parser.add_argument("--size", type=positive, help="default: 640; for demo that of its images")
     parser.add_argument(
         "--resamples", type=positive, default=1000, help="for intervals, default: %(default)s"
     )
@@ -116,7 +115,7 @@ def studied(options: argparse.Namespace) -> Mapping[str, Any]:
             options.output,
             configurations,
             protocol=options.protocol,
-            size=options.size or (DEMO_SIZE if is_demo(options) else 640),
+            size=options.size or (largest_side(dataset) if is_demo(options) else 640),
             resamples=options.resamples,
             seed=options.seed,
             work=Work(
@@ -134,6 +133,11 @@ def studied(options: argparse.Namespace) -> Mapping[str, Any]:
 def is_demo(options: argparse.Namespace) -> bool:
     """Whether the data set is the embedded one."""
     return options.images is None and options.data in (None, Path("demo"))
+
+
+def largest_side(dataset: "DataSet") -> int:
+    """The longest side of an image, in pixels, as annotated."""
+    return max(side or 0 for image in dataset.images for side in (image.width, image.height))
 
 
 def chosen_data(options: argparse.Namespace) -> "DataSet":

@@ -2,7 +2,7 @@
 
     ap_nominal, ap_stored   AP against bits per weight, the Pareto front marked
     losses                  every loss with its interval, sorted
-    heat_map                granularity x scheme
+    heat_map_4              granularity x scheme, of each width (heat_map.py)
     sqnr                    SQNR of every layer
     predicted               loss of AP against the predicted error
 
@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refquant.study.axes import Axes, legend, span
-from refquant.study.configurations import PAPER_BITS, PAPER_GRANULARITIES, PAPER_SCHEMES
-from refquant.study.drawing import Box, Drawing, Line, Mark, Shape, Text
+from refquant.study.configurations import PAPER_BITS, PAPER_SCHEMES
+from refquant.study.drawing import Drawing, Line, Mark, Shape, Text
+from refquant.study.heat_map import heat_maps
 from refquant.study.wording import number, short, with_interval
 
 Row = Mapping[str, Any]
@@ -47,7 +48,7 @@ def plots(results: Results) -> list[Drawing]:
             losses(known),
             *heat_maps(known),
         ]
-    sqnr = sqnr_plot(rows, results["layers"])
+    sqnr = sqnr_plot(rows, results["layers"]) if rows else None
     drawings += [sqnr] if sqnr else []
     predicted = [row for row in known if row["predicted_db"] is not None]
     return drawings + ([predicted_plot(predicted)] if predicted else [])
@@ -155,74 +156,15 @@ def losses(rows: Sequence[Row]) -> Drawing:
     return Drawing("losses", title, WIDTH, int(axes.bottom + 50), shapes)
 
 
-def heat_maps(rows: Sequence[Row]) -> list[Drawing]:
-    """Granularity x scheme at one width, where at least two cells of either are known."""
-    cells = {
-        (row["granularity"], row["scheme"]): row
-        for row in rows
-        if row["bits"] == PAPER_BITS and row["scheme"] in PAPER_SCHEMES
-    }
-    order = list(PAPER_GRANULARITIES)
-    paper = [g for g in order if any(g == name for name, _ in cells)]
-    combined = sorted({without_budget(g) for g, _ in cells if "+" in g})
-    others = sorted({g for g, _ in cells if g not in order and "+" not in g})
-    names = [*paper, *combined, *others]
-    schemes = [s for s in PAPER_SCHEMES if any(s == scheme for _, scheme in cells)]
-    table = {(without_budget(g), s): row for (g, s), row in cells.items()}
-    if len(names) < 2 or len(schemes) < 2:
-        return []
-    return [heat_map(table, names, schemes)]
-
-
-def without_budget(granularity: str) -> str:
-    """A granularity's name without the number of its budget, which differs between schemes."""
-    name = granularity.partition("=")[0]
-    return name.replace("filter+f-shape+c-shape", "combination").replace(":", ", ")
-
-
-def heat_map(
-    cells: Mapping[tuple[str, str], Row], names: Sequence[str], schemes: Sequence[str]
-) -> Drawing:
-    """The darker the cell, the larger the loss; the loss stands in it."""
-    left, top, wide, tall = 190.0, 40.0, 180.0, 44.0
-    worst = max(-row["loss"]["points"] for row in cells.values())
-    shapes: list[Shape] = []
-    for j, scheme in enumerate(schemes):
-        x = left + wide * j
-        shapes.append(Text(x + wide / 2, top - 12, scheme, 13, "middle", "ink", bold=True))
-    for i, name in enumerate(names):
-        y = top + tall * i
-        shapes.append(Text(left - 12, y + tall / 2 + 5, name, 13, "end"))
-        for j, scheme in enumerate(schemes):
-            row = cells.get((name, scheme))
-            if row is not None:
-                shapes += heat_cell(row, left + wide * j, y, wide - 3, tall - 3, worst)
-    height = int(top + tall * len(names) + 34)
-    note = f"loss in points of AP at {PAPER_BITS} nominal bits, and stored bits per weight"
-    shapes.append(Text(left, height - 12, note, 13, "start", "quiet"))
-    return Drawing("heat_map", "Loss of AP: granularity x scheme", WIDTH, height, shapes)
-
-
-def heat_cell(row: Row, x: float, y: float, wide: float, tall: float, worst: float) -> list[Shape]:
-    """One cell: its colour says the loss, and so do its words."""
-    loss = -row["loss"]["points"]
-    share = min(max(loss / worst, 0.0), 1.0) if worst > 0 else 0.0
-    bits = f"{number(row['bits_per_weight']['packed'], 2)} bits"
-    tip = f"{row['name']}: {with_interval(row['loss'])}"
-    return [
-        Box(x, y, wide, tall, "sky", 0.08 + 0.6 * share, tip),
-        Text(x + 14, y + tall / 2 + 5, number(loss), 15, "start", "ink", bold=True),
-        Text(x + wide - 14, y + tall / 2 + 5, bits, 12, "end", "ink"),
-    ]
-
-
 def sqnr_plot(rows: Sequence[Row], layers: Sequence[Row]) -> Drawing | None:
-    """SQNR of every layer for the paper's schemes, filter level and combined."""
+    """SQNR of every layer for the paper's schemes, filter level and combined, at one width."""
+    widths = {row["bits"] for row in rows}
+    bits = PAPER_BITS if PAPER_BITS in widths else min(widths)
     wanted = [
         (row, dash)
         for row in rows
         for dash in [{"filter": "", "filter+f-shape+c-shape": "5 3"}.get(row["granularity"])]
-        if row["scheme"] in PAPER_SCHEMES and row["bits"] == PAPER_BITS and dash is not None
+        if row["scheme"] in PAPER_SCHEMES and row["bits"] == bits and dash is not None
     ]
     values = [v for row, _ in wanted for v in row["sqnr_db"] if v is not None]
     if not values or len(layers) < 2:
@@ -231,7 +173,7 @@ def sqnr_plot(rows: Sequence[Row], layers: Sequence[Row]) -> Drawing | None:
                for r, d in wanted]  # fmt: skip
     shapes, below = legend(entries, 62, 22, WIDTH - 20)
     axes = Axes((0, len(layers) + 1), span(values), top=below + 14)
-    shapes += axes.frame("convolution, in order of execution", f"SQNR at {PAPER_BITS} bits (dB)")
+    shapes += axes.frame("convolution, in order of execution", f"SQNR at {bits} bits (dB)")
     for row, dash in wanted:
         kind, colour = STYLES[row["scheme"]]
         points = [

@@ -53,7 +53,7 @@ def report(results: Results) -> Document:
     model, data = results["model"], results["data"]
     rows = results["configurations"]
     done = [row for row in rows if row["AP"] is not None]
-    drawings = {drawing.name: drawing for drawing in plots(results)}
+    drawings = plots(results)
     subtitle = (
         f"{plural(len(rows) - 1, 'way')} to store the weights of {model['name']}"
         f" ({number(model['parameters'] / 1e6)} M parameters), judged by COCO AP on"
@@ -68,7 +68,7 @@ def report(results: Results) -> Document:
         ("What the bits buy", ("ap_stored", "ap_nominal")),
         ("Errors of the weights", ("sqnr", "predicted")),
     ):
-        figures = [figure(drawings[name]) for name in names if name in drawings]
+        figures = [figure(d) for name in names for d in drawings if d.name.startswith(name)]
         blocks += [Heading(title), *figures] if figures else []
     blocks += [Heading("All configurations"), *configurations_table(results)]
     blocks += [Heading("Compared in pairs"), *comparisons_table(results)]
@@ -78,7 +78,7 @@ def report(results: Results) -> Document:
 
 
 def figure(drawing: Drawing) -> Figure:
-    return Figure(drawing, CAPTIONS[drawing.name])
+    return Figure(drawing, next(CAPTIONS[k] for k in CAPTIONS if drawing.name.startswith(k)))
 
 
 def cards(results: Results) -> Cards:

@@ -10,6 +10,7 @@ EXAMPLE = """
 refquant convert yolov7.pt                   writes yolov7.h5
 refquant convert yolov7.pt -o raw.h5 --no-fold
 refquant convert weights.pt --arch yolov7-w6        a state_dict: tensors by name
+refquant convert yolov7.weights                     Darknet; yolov7.cfg lies beside it
 """
 
 
@@ -28,6 +29,12 @@ def add_parser(subparsers: Any) -> None:
         help="the architecture of a file of tensors by name (a state_dict): yolov7, yolov7x, "
         "yolov7-tiny, yolov7-tiny-silu, yolov7-w6, -e6, -d6 or -e6e",
     )
+    parser.add_argument(
+        "--eps",
+        type=float,
+        help="of the batch norms of a Darknet model (default: 1e-5, as Darknet has it; 1e-3 where "
+        "the statistics were copied from PyTorch)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -36,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
     name = options.model.replace(":", "-")
     output = options.output or Path(name).with_suffix(".h5")
-    model = load_model(options.model, fold=not options.no_fold, arch=options.arch)
+    model = load_model(options.model, fold=not options.no_fold, arch=options.arch, eps=options.eps)
     content = save_model(model, output)
     result = {
         "output": str(output),

@@ -2,6 +2,7 @@
 
     load_model(path) -> Model        save_model(model, path) -> content_sha256
     load_model(path, arch="yolov7")  a file of tensors by name, with the name of its architecture
+    load_model(path, eps=1e-3)       a Darknet file with statistics of PyTorch's
 
 What a file is, its first bytes say; where they say nothing, its suffix does. A format's module is
 imported when it is used, so importing this package costs nothing.
@@ -57,6 +58,12 @@ def _read_safetensors(path: Path, *, fold: bool = True, arch: str | None = None)
     return safetensors_file.read(path, fold=fold, arch=arch)
 
 
+def _read_darknet(path: Path, *, fold: bool = True, eps: float | None = None) -> Model:
+    from refquant.formats import darknet
+
+    return darknet.read(path, fold=fold, eps=eps)
+
+
 FORMATS = Table(
     "format",
     (
@@ -64,21 +71,28 @@ FORMATS = Table(
         Format("torch", (".pt", ".pth"), b"PK\x03\x04", _read_torch, options=("arch",)),
         Format("torch-legacy", (), b"\x80\x02\x8a\x0a", _read_torch, options=("arch",)),
         Format("safetensors", (".safetensors",), b"", _read_safetensors, options=("arch",)),
+        Format("darknet", (".cfg", ".weights"), b"", _read_darknet, options=("eps",)),
     ),
 )
 
 
 def load_model(
-    path: str | os.PathLike[str], *, fold: bool = True, arch: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    fold: bool = True,
+    arch: str | None = None,
+    eps: float | None = None,
 ) -> Model:
     """A model by path, or by name: random:yolov7, random:yolov7-tiny (full size, seed 0).
 
     fold=False does not fold batch norms, RepConv branches and implicit layers away; a file that
     holds the folded model gives the folded model all the same.
     arch is the architecture of a file that holds tensors by name only, such as "yolov7-w6".
+    eps is that of the batch norms of a Darknet model, by default 1e-5 (see darknet.py).
     """
     name = os.fspath(path)
-    options = {key: value for key, value in (("arch", arch),) if value is not None}
+    given = {"arch": arch, "eps": eps}
+    options = {key: value for key, value in given.items() if value is not None}
     if name == "demo":
         raise BadInput("demo", "is not shipped yet", "name a file, or random:yolov7-tiny")
     if name.startswith("random:"):

@@ -5,9 +5,9 @@ The same operations in the same order, so the same bits; 37 million weights in r
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from refquant.ops.jit import inner, kernel
 from refquant.quant.lloyd_fit import HISTOGRAM, ITERATIONS
 
 Float64 = NDArray[np.float64]
@@ -20,7 +20,7 @@ def fit_rows(x: NDArray[np.float32], K: int, exact: bool) -> Float64:
     return levels
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fit_each(x, exact, levels):  # type: ignore[no-untyped-def]
     """Fill levels (G, K) from sorted rows x (G, N) float32."""
     K = levels.shape[1]
@@ -36,7 +36,7 @@ def fit_each(x, exact, levels):  # type: ignore[no-untyped-def]
         means(row, S, cuts, levels[group])
 
 
-@njit(nogil=True, cache=True)
+@inner
 def distinct(row, K, levels):  # type: ignore[no-untyped-def]
     """Whether a sorted row has at most K different weights; they are then its levels."""
     count = 0
@@ -50,7 +50,7 @@ def distinct(row, K, levels):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(nogil=True, cache=True)
+@inner
 def sums(row):  # type: ignore[no-untyped-def]
     """Equation (1): S and Q, (N + 1,) each."""
     N, middle = row.size, row.size // 2
@@ -64,13 +64,13 @@ def sums(row):  # type: ignore[no-untyped-def]
     return S, Q
 
 
-@njit(nogil=True, cache=True)
+@inner
 def all_places(row):  # type: ignore[no-untyped-def]
     """0 ... N."""
     return np.arange(row.size + 1)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def histogram(row):  # type: ignore[no-untyped-def]
     """Places of cuts: every N/HISTOGRAM weights, and every HISTOGRAM-th of the range."""
     N = row.size
@@ -83,7 +83,7 @@ def histogram(row):  # type: ignore[no-untyped-def]
     return np.unique(places)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def first_above(row, value):  # type: ignore[no-untyped-def]
     """How many weights of a sorted row are at most `value`."""
     low, high = 0, row.size
@@ -96,7 +96,7 @@ def first_above(row, value):  # type: ignore[no-untyped-def]
     return low
 
 
-@njit(nogil=True, cache=True)
+@inner
 def best_cuts(S, Q, places, K):  # type: ignore[no-untyped-def]
     """Equations (3) and (4): the K + 1 cuts of the best K segments."""
     J = places.size - 1
@@ -118,7 +118,7 @@ def best_cuts(S, Q, places, K):  # type: ignore[no-untyped-def]
     return cuts
 
 
-@njit(nogil=True, cache=True)
+@inner
 def halves(S, Q, places, D, best, came_from, k):  # type: ignore[no-untyped-def]
     """Equation (4): fill best and came_from for k segments, from D for k - 1."""
     J = places.size - 1
@@ -149,7 +149,7 @@ def halves(S, Q, places, D, best, came_from, k):  # type: ignore[no-untyped-def]
             size += 1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def lloyd(row, S, cuts):  # type: ignore[no-untyped-def]
     """Cuts at midpoints of the levels of the cuts, until they stay."""
     levels = np.empty(cuts.size - 1)
@@ -166,7 +166,7 @@ def lloyd(row, S, cuts):  # type: ignore[no-untyped-def]
     return cuts
 
 
-@njit(nogil=True, cache=True)
+@inner
 def means(row, S, cuts, levels):  # type: ignore[no-untyped-def]
     """Equation (5) for every segment."""
     middle = np.float64(row[row.size // 2])

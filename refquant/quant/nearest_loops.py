@@ -1,8 +1,9 @@
 """Codes of any ascending levels by bisection: count the midpoints below each weight."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from refquant.ops.jit import kernel
 
 
 def count_below(x: NDArray[np.float32], midpoints: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -12,7 +13,7 @@ def count_below(x: NDArray[np.float32], midpoints: NDArray[np.float64]) -> NDArr
     return codes
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_each(x, midpoints, codes):  # type: ignore[no-untyped-def]
     """Fill codes (G, N)."""
     for group in range(x.shape[0]):

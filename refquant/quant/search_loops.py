@@ -8,8 +8,9 @@ minutes.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from refquant.ops.jit import inner, kernel
 
 Float64 = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ def range_errors(
     return errors
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def breakpoint_sums(x, p, m, H, form, errors):  # type: ignore[no-untyped-def]
     """x (G, N) float32, p (G, C), m (G,) float64, form of FORMS -> errors (G, C)."""
     squares = np.empty(PIECE)
@@ -58,7 +59,7 @@ def breakpoint_sums(x, p, m, H, form, errors):  # type: ignore[no-untyped-def]
             errors[group, c] = total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def breakpoint_squares(x, p, m, H, form, squares):  # type: ignore[no-untyped-def]
     """(x - x_hat)**2 of one piece of a row; without branches, so that it runs in vectors."""
     steps, end = H, p
@@ -81,7 +82,7 @@ def breakpoint_squares(x, p, m, H, form, squares):  # type: ignore[no-untyped-de
         squares[n] = error * error
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def range_sums(x, scale, zero_point, lowest, highest, errors):  # type: ignore[no-untyped-def]
     """x (G, N) float32, scale and zero_point (G, C) float64 -> errors (G, C)."""
     squares = np.empty(PIECE)

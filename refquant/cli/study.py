@@ -200,10 +200,9 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
     """A line per configuration, the claims' verdicts, where the report is."""
     from refquant.study.tables import configuration_row
 
-    keep = (0, 1, 3, 4, 6, 7)  # name, AP, loss, interval, verdict, stored bits
     header = ("configuration", "AP %", "loss", "95% interval", "against float32", "stored bits")
     rows = [configuration_row(row) for row in results["configurations"]]
-    print(table(([row[k].text for k in keep] for row in rows), header))
+    print(table(([cell.text for cell in row[: len(header)]] for row in rows), header))
     print()
     claims = [(c["claim"], c["published"], c["verdict"]) for c in results["claims"]]
     print(table(claims, ("the paper's claims", "published", "verdict")))

@@ -54,13 +54,13 @@ th button{all:unset;cursor:pointer}th button:focus-visible{outline:2px solid var
 th button:after{content:"";padding-left:.3em}
 th[aria-sort=ascending] button:after{content:"\\25B2"}
 th[aria-sort=descending] button:after{content:"\\25BC"}
-.n{text-align:right}tbody tr:hover{background:var(--soft)}
+.n{text-align:right;white-space:nowrap}tbody tr:hover{background:var(--soft)}
 small{display:block;font-weight:400;color:var(--quiet);font-size:.92em;max-width:34em;margin-top:.25em}
 .good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:600}
 .open{color:var(--quiet);font-weight:600}
 @media(max-width:640px){main{padding:18px 14px 60px}h1{font-size:1.5rem}
 .cards{grid-template-columns:1fr 1fr}
-.stack thead{display:none}.stack td{display:block;border:0;padding:2px 0}
+.stack thead{display:none}.stack td{display:block;text-align:left;border:0;padding:2px 0}
 .stack tr{display:block;padding:10px 0;border-bottom:1px solid var(--grid)}
 .stack td:first-child{font-weight:600}
 .stack td:before{content:attr(data-head) ": ";color:var(--quiet);font-weight:400}

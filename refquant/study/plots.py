@@ -202,7 +202,7 @@ def predicted_plot(rows: Sequence[Row]) -> Drawing:
     for row in rows:
         x, y = axes.at(row["predicted_db"], -row["loss"]["points"])
         ends = [axes.at(row["predicted_db"], -row["loss"][end]) for end in ("low", "high")]
-        shapes.append(Line(ends, "quiet", 1))
+        shapes.append(Line(ends, "grid", 1))
         tip = f"{row['name']}: {number(row['predicted_db'])} dB, {with_interval(row['loss'])}"
         shapes.append(mark(x, y, row, tip))
     title = "Loss of AP against predicted error"

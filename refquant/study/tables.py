@@ -5,7 +5,7 @@ from typing import Any
 
 from refquant.study.claims import NOT, REPRODUCED
 from refquant.study.document import Block, Bullets, Cell, Paragraph, Table
-from refquant.study.wording import interval, number, percent, plural, with_interval
+from refquant.study.wording import NONE, interval, number, percent, plural, short, with_interval
 
 Results = Mapping[str, Any]
 
@@ -42,8 +42,8 @@ def claims_table(results: Results) -> list[Block]:
 def configurations_table(results: Results) -> list[Block]:
     """Every configuration: AP, loss, sizes."""
     header = [
-        "configuration", "AP %", "AP50 %", "loss", "95% interval", "relative", "verdict",
-        "bits/weight stored", "nominal", *(f"{way} bytes" for way in WAYS),
+        "configuration", "AP %", "loss", "95% interval", "against float32", "stored bits",
+        "nominal bits", "AP50 %", "loss relative", *(f"{way} bytes" for way in WAYS),
         *(f"{way} x FP16" for way in WAYS),
     ]  # fmt: skip
     rows = [configuration_row(row) for row in results["configurations"]]
@@ -59,28 +59,31 @@ def configurations_table(results: Results) -> list[Block]:
 
 def configuration_row(row: Mapping[str, Any]) -> list[Cell]:
     """One line of the table."""
-    loss = row["loss"] if row["scheme"] else None
-    cells = [Cell(row["name"]), share(row["AP"]), share(row["AP50"])]
+    bits, ratios = row["bits_per_weight"], row["ratios"]
+    loss, span, verdict, relative = loss_cells(row["loss"] if row["scheme"] else None)
+    return [
+        Cell(short(row)),
+        share(row["AP"]),
+        *(loss, span, verdict),
+        *(Cell(number(bits[way], 3), bits[way]) for way in ("packed", "nominal")),
+        share(row["AP50"]),
+        relative,
+        *(Cell(number(row["bytes"][way], 0), row["bytes"][way]) for way in WAYS),
+        *(Cell(number(ratios[way]["fp16"], 3), ratios[way]["fp16"]) for way in WAYS),
+    ]
+
+
+def loss_cells(loss: Mapping[str, Any] | None) -> tuple[Cell, Cell, Cell, Cell]:
+    """Loss, interval, verdict, relative loss; losses are positive."""
     if loss is None:
-        cells += [Cell("\N{EN DASH}")] * 4
-    else:
-        cells += [
-            Cell(number(0.0 - loss["points"], 2), -loss["points"]),
-            Cell(interval(0.0 - loss["high"], 0.0 - loss["low"], sign=False)),
-            Cell(
-                percent(None if loss["percent"] is None else 0.0 - loss["percent"]),
-                None if loss["percent"] is None else -loss["percent"],
-            ),
-            Cell(loss["verdict"], tone=tone(loss["verdict"])),
-        ]
-    bits = row["bits_per_weight"]
-    cells += [Cell(number(bits[way], 3), bits[way]) for way in ("packed", "nominal")]
-    for way in WAYS:
-        cells.append(Cell(number(row["bytes"][way], 0), row["bytes"][way]))
-    for way in WAYS:
-        ratio = row["ratios"][way]
-        cells.append(Cell(number(ratio["fp16"], 3), ratio["fp16"]))
-    return cells
+        return (Cell(NONE),) * 4
+    relative = None if loss["percent"] is None else -loss["percent"]
+    return (
+        Cell(number(-loss["points"], 2), -loss["points"]),
+        Cell(interval(-loss["high"], -loss["low"], sign=False)),
+        Cell(loss["verdict"], tone=tone(loss["verdict"])),
+        Cell(percent(relative), relative),
+    )
 
 
 def share(value: float | None) -> Cell:
@@ -90,10 +93,11 @@ def share(value: float | None) -> Cell:
 
 def comparisons_table(results: Results) -> list[Block]:
     """The pairs of results.py."""
+    names = {row["name"]: short(row) for row in results["configurations"]}
     rows = [
         [
-            Cell(pair["a"]),
-            Cell(pair["b"]),
+            Cell(names[pair["a"]]),
+            Cell(names[pair["b"]]),
             Cell(with_interval(pair, 2), pair["points"]),
             Cell(pair["verdict"], tone=tone(pair["verdict"])),
         ]
@@ -103,7 +107,10 @@ def comparisons_table(results: Results) -> list[Block]:
         "Difference in AP of the first against the second, in points, on the same images, with its"
         " 95% interval. Only an interval that does not hold 0 makes one of them better."
     )
-    return [Paragraph(intro), Table(("configuration", "against", "points of AP", "verdict"), rows)]
+    return [
+        Paragraph(intro),
+        Table(("configuration", "against", "points of AP", "verdict"), rows, "roomy"),
+    ]
 
 
 def images_table(results: Results) -> list[Block]:
@@ -115,7 +122,7 @@ def images_table(results: Results) -> list[Block]:
         loss = row["loss"]
         one = loss["images_for_one_point"]
         cells = [
-            Cell(row["name"]),
+            Cell(short(row)),
             Cell(number(loss["high"] - loss["low"], 2), loss["high"] - loss["low"]),
         ]
         needed = [max(1, round(one / width**2)) for width in WIDTHS]

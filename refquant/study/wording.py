@@ -42,7 +42,9 @@ def percent(value: float | None) -> str:
 
 
 def short(row: Mapping[str, Any]) -> str:
-    """A configuration's name, short enough for a plot."""
+    """A configuration's name, short enough for a plot or a table."""
+    if not row["scheme"]:
+        return str(row["name"])
     granularity, _, reading = (
         str(row["granularity"]).replace(MEMBERS, "combination").partition(":")
     )

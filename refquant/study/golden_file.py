@@ -172,7 +172,7 @@ class Golden:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.h5"
             self.array(INPUT, "model").tofile(path)
-            return load_model(path)
+            return load_model(path, fold=False)  # as it was walked
 
 
 @contextlib.contextmanager

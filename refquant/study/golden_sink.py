@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from refquant.arrays.atomic import atomic_path
 from refquant.formats.hdf5 import new_file
+from refquant.formats.npz_export import write_array
 from refquant.formats.strict_json import encode
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -100,19 +101,14 @@ class NpzSink:
         self.archive = archive
         self.nodes: dict[str, Any] = {}
 
-    def write(self, name: str, array: NDArray[Any]) -> None:
-        entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-        with self.archive.open(entry, "w", force_zip64=True) as stream:
-            np.lib.format.write_array(stream, array, allow_pickle=False)
-
     def put(self, name: str, arrays: Arrays, text: Mapping[str, Any]) -> None:
         for key, array in arrays.items():
-            self.write(name if key == "output" else f"{name}/{key}", array)
+            write_array(self.archive, name if key == "output" else f"{name}/{key}", array)
         self.nodes[name] = text
 
     def finish(self, root: Mapping[str, Any]) -> None:
         text = json.dumps({**root, "nodes": self.nodes}, sort_keys=True).encode("ascii")
-        self.write("golden.json", np.frombuffer(text, np.uint8))
+        write_array(self.archive, "golden.json", np.frombuffer(text, np.uint8))
 
 
 @contextlib.contextmanager

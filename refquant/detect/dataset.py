@@ -1,6 +1,7 @@
 """A data set: a folder of images and the annotations that belong to it, in COCO's layout.
 
-    find_dataset(folder, split)        folder/annotations/instances_<split>.json, folder/<split>/
+    find_dataset(folder, split)        folder/annotations/instances_<split>.json, folder/<split>/;
+                                       "demo" is the one that ships with refquant
     read_dataset(images, annotations)  any folder of images, any such file
 
 Only images that the annotations list count, and all of them must be there. What the file may
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from refquant.arrays.errors import BadInput
 from refquant.detect.coco_json import Category, Picture, Truth, read_annotations
+from refquant.formats.official import weights_folder
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,13 @@ class DataSet:
 
 
 def find_dataset(folder: str | os.PathLike[str], split: str | None = None) -> DataSet:
-    """The data set in a folder of COCO's layout; `split` may be left out if there is only one."""
+    """The data set in a folder of COCO's layout; `split` may be left out if there is only one.
+
+    "demo" is the embedded one, unless there is a folder of that name.
+    """
     folder = Path(folder)
+    if folder == Path("demo") and not folder.is_dir():
+        folder = Path(str(weights_folder())) / "demo"
     if not folder.is_dir():
         raise BadInput(folder, "is not a folder", "give one in COCO's layout")
     files = sorted((folder / "annotations").glob("instances_*.json"))

@@ -11,8 +11,8 @@
 error of its weights and errors add up: the crudest of predictions, made to see how far it carries.
 It asks filter by filter, since folding gives filters of one layer very different scales and the
 next layer sees each on its own: groups across filters (F-shape, channel) have a small (1) and ruin
-the small filters. On yolov5n, 24 images, 46 configurations, the rank correlation of (3) with the
-loss of AP is 0.95; with (1) in place of (2) it is 0.89.
+the small filters. On yolov5n, 24 images, 51 configurations, the rank correlation of (3) with the
+loss of AP is 0.93; with the layer's own noise in place of (2) it is 0.88.
 A layer without error has noise 0 and sqnr_db None; filters of zeros only are left out of (2).
 """
 

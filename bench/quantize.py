@@ -2,8 +2,8 @@
 
     python bench/quantize.py measure WEIGHTS.npz     rows into docs/quantization.csv
     python bench/quantize.py combine WEIGHTS.npz     into docs/quantization_combined.csv
-    python bench/quantize.py speed                   into docs/quantization_speed.csv
-    python bench/quantize.py write                   docs/quantization_measured.md from all three
+    python bench/quantize.py write                   docs/quantization_measured.md from both, and
+                                                     from bench/quantize_speed.py's file
 
 WEIGHTS.npz holds arrays named as in a state_dict (`model.0.conv.weight`); what is no weight of a
 convolution of YOLOv7 is left out, and so are layers that the file lacks. Every row is checked
@@ -27,7 +27,7 @@ from refquant.graph.architecture import build
 from refquant.graph.graph import Model
 from refquant.quant.accounting import accounting
 from refquant.quant.granularity import GRANULARITIES
-from refquant.quant.recipe import parse, quantize_model, uniform
+from refquant.quant.recipe import parse, quantize_model
 from refquant.study.audit import audit_layer, total_of
 from refquant.study.audit_grid import grid
 
@@ -128,36 +128,6 @@ def combined_row(
     }
 
 
-WAYS = (
-    ("affine", "filter", 4), ("affine", "f-shape", 8), ("affine:minmax", "block-32", 4),
-    ("affine:mse", "filter", 4), ("symmetric", "c-shape", 4), ("power-of-two", "filter", 4),
-    ("affine+bc", "filter", 4), ("pwlq", "filter", 4), ("pwlq", "block-32", 8),
-    ("pwlq-code", "f-shape", 8), ("pwlq:search", "filter", 4), ("lloyd-max", "layer", 4),
-    ("lloyd-max", "filter", 4), ("lloyd-max", "filter", 5),
-)  # fmt: skip
-
-
-def speed(threads: int) -> None:
-    """Seconds and peak memory (Linux) for full-size YOLOv7, random weights, compiled kernels."""
-    small, model = build("yolov7", width=0.0625), build("yolov7")
-    size = sum(array.nbytes for node in model.nodes for array in node.arrays.values())
-    rows = []
-    for scheme, granularity, bits in WAYS:
-        quantize_model(small, uniform(scheme, granularity, bits))
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
-        start = time.perf_counter()
-        quantize_model(model, uniform(scheme, granularity, bits), threads=threads)
-        seconds = time.perf_counter() - start
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
-        row = {"scheme": scheme, "granularity": granularity, "bits": bits, "threads": threads}
-        figures = {"seconds": round(seconds, 2), "peak_over_model": round(peak / size, 2)}
-        rows.append({**row, **figures})
-        print(rows[-1], flush=True)
-    SPEED.unlink(missing_ok=True)
-    append(SPEED, tuple(rows[0]), rows)
-
-
 def read(path: Path) -> Iterator[dict[str, str]]:
     """The rows of a CSV file; none where there is no file."""
     if path.is_file():
@@ -177,14 +147,12 @@ def append(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("measure", "combine", "speed", "write"))
+    parser.add_argument("what", choices=("measure", "combine", "write"))
     parser.add_argument("weights", type=Path, nargs="?")
     parser.add_argument("--scheme", nargs="*", default=SCHEMES)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    if options.what == "speed":
-        speed(options.threads)
-    elif options.what == "write":
+    if options.what == "write":
         from quantize_report import write
 
         write(GRID, COMBINED, SPEED, DOCS / "quantization_measured.md")

@@ -216,7 +216,8 @@ def speeds(rows: Sequence[Row]) -> list[str]:
     header = ("scheme", "granularity", "bits", "threads", "seconds", "peak memory / model")
     return [
         "## Speed",
-        "Full-size YOLOv7, 36.9 million weights; peak memory is that of the process, model and "
-        "interpreter included.",
+        f"Full-size YOLOv7, 36.9 million weights, {rows[0]['threads']} threads, on a machine that "
+        "other work shares: CPU seconds are those of all threads together. Peak memory is that of "
+        "the process, model and interpreter included.",
         table(header, lines),
     ]

@@ -1,0 +1,38 @@
+"""docs/quantization.md names everything that there is, and its example runs."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from refquant.quant import GRANULARITIES, SCHEMES, every_scheme, find_scheme
+from refquant.quant.granularity import ALIASES
+from refquant.quant.recipe import parse
+
+TEXT = (Path(__file__).parents[1] / "docs" / "quantization.md").read_text(encoding="utf-8")
+
+
+def test_every_name_is_in_the_text():
+    names = [*SCHEMES, *GRANULARITIES, *ALIASES]
+    names += [scheme.name.partition(":")[2] for scheme in every_scheme() if ":" in scheme.name]
+    assert [name for name in names if f"`{name}`" not in TEXT] == []
+
+
+def test_the_bits_of_every_scheme_are_those_of_the_table():
+    for name, scheme in SCHEMES.items():
+        (line,) = (line for line in TEXT.splitlines() if line.startswith(f"| `{name}` |"))
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        assert cells[2] == ("k" if scheme.code_bits(4) == 4 else "k + 1")
+
+
+def test_the_example_runs():
+    (block,) = re.findall(r"(    from refquant.*?)\n\n", TEXT, re.S)
+    scope = {"w": np.random.default_rng(0).standard_normal((4, 4, 3, 3)).astype(np.float32)}
+    exec("\n".join(line[4:] for line in block.splitlines()), scope)
+    assert scope["tensor"].code_bits == 5
+
+
+def test_the_recipe_parses():
+    lines = [line for line in TEXT.splitlines() if line.startswith(("    model.", "    *  "))]
+    assert len(parse("\n".join(lines))) == 3
+    assert find_scheme("affine:mse+bc").name in TEXT

@@ -1,5 +1,6 @@
 """Blame: which usual mistake explains a wrong node? (catalogue.py)"""
 
-from refquant.study.blame.catalogue import explain, explain_input
+from refquant.study.blame.catalogue import explain
+from refquant.study.blame.input_causes import explain_input
 
 __all__ = ["explain", "explain_input"]

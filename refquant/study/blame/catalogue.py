@@ -1,23 +1,54 @@
-"""Which usual mistake explains a wrong node?"""
+"""CAUSES, the catalogue of usual mistakes, from the special to the general; and `explain`.
 
-from collections.abc import Sequence
+The first cause that explains every element of a wrong output within the bounds is its name.
+What none explains stays "unknown" (None): a wrong guess costs more time than none. An addition is
+an entry in one of the files and a test of its own (tests/test_blame.py checks that each has one).
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.graph.graph import Node
+from refquant.graph.graph import INPUT, Node
+from refquant.study.blame.conv_causes import CONV_CAUSES
+from refquant.study.blame.decode_causes import DECODE_CAUSES
+from refquant.study.blame.fit_causes import FIT_CAUSES
+from refquant.study.blame.input_causes import INPUT_CAUSES
+from refquant.study.blame.move_causes import MOVE_CAUSES
+from refquant.study.blame.quant_causes import QUANT_CAUSES
+from refquant.study.blame.trial import Cause, explained
+from refquant.study.blame.type_causes import TYPE_CAUSES
 from refquant.study.bounds import Enclosed
 from refquant.study.declared import Declared
+
+CAUSES: tuple[Cause, ...] = (
+    *INPUT_CAUSES,  # first: a reversed image is a better name than reversed channels
+    *CONV_CAUSES,
+    *MOVE_CAUSES,
+    *DECODE_CAUSES,
+    *QUANT_CAUSES,
+    *TYPE_CAUSES,
+    *FIT_CAUSES,
+)
+
+
+def causes_at(node: Node) -> Iterator[Cause]:
+    """The causes that can be at a node."""
+    for cause in CAUSES:
+        if node.op in cause.ops or ("input" in cause.ops and INPUT in node.inputs):
+            yield cause
 
 
 def explain(
     node: Node, inputs: Sequence[Enclosed], found: NDArray[Any], declared: Declared
 ) -> str | None:
-    """The name of the cause."""
-    return None
-
-
-def explain_input(found: NDArray[Any], x: NDArray[np.float32]) -> str | None:
-    """The cause of a wrong input tensor."""
+    """The name of the first cause that explains what was found, None where there is none."""
+    if not np.isfinite(found).all():
+        return None
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+        for cause in causes_at(node):
+            if explained(cause, node, inputs, found, declared):
+                return cause.name
     return None

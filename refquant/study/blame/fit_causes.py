@@ -1,0 +1,214 @@
+"""Mistakes whose numbers the golden does not have: they are fitted, and what is left is judged.
+
+Before the activation let z be right and z^ found (the activation undone where that is possible).
+
+    batch norm      z^[f] = a[f] * z[f] + c[f] for every filter f                           (1)
+                    wrong eps: 0.099 <= a / a' <= 10.05 with all a on one side of 1, where
+                    sqrt((v + 1e-3) / (v + 1e-5)) lies between 1 and 10 for every v >= 0
+    implicit layer  z^[f] = z[f] + c[f] (added one), a[f] * z[f] + c[f] (both), at a head      (2)
+    RepConv         z^ - z = a 1x1 convolution of the input plus a constant: the 1x1 branch or the
+                    identity left out or added twice                                        (3)
+
+The unknowns come from least squares over the elements where the activation can be undone (SiLU
+above 0, where it rises). The fit explains if what it leaves is at most LEFT bounds everywhere and
+the fit improves the largest deviation at least IMPROVED times. Filters with fewer than TWICE
+as many elements as unknowns are left out; where that are most of them, nothing is claimed.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from refquant.graph.graph import Node
+from refquant.study.blame.move_causes import identity
+from refquant.study.blame.trial import (
+    Array,
+    Cause,
+    Inputs,
+    Trial,
+    with_arrays,
+    with_attributes,
+)
+from refquant.study.bounds import enclose
+from refquant.study.declared import Declared
+
+LEFT = 16.0
+IMPROVED = 100.0
+MOST = 0.5  # of the filters: so many must be known, and concerned
+TWICE = 2
+NEWTON_STEPS = 60
+EPS_RATIO = 10.05  # sqrt(1e-3 / 1e-5), and one half per cent
+
+
+def before(node: Node, found: Array) -> tuple[Array, Array]:
+    """z^ and where it is known: the activation of y^ undone."""
+    y = np.asarray(found, np.float64)
+    name = node.attributes.get("activation", "linear")
+    if name == "leaky":
+        return np.where(y > 0, y, 10 * y), np.isfinite(y)
+    if name != "silu":
+        return y, np.isfinite(y)
+    known = np.isfinite(y) & (y > 0.05)
+    target = np.where(known, y, 1.0)
+    z = target + 0.2785  # SiLU(z) >= z - 0.2785: from above Newton's steps go down, convex there
+    for _ in range(NEWTON_STEPS):
+        s = 1 / (1 + np.exp(-z))
+        z = z - (z * s - target) / (s * (1 + z * (1 - s)))
+    return z, known
+
+
+class Fit:
+    """z, its bound, z^ and where it is known, as (F, elements)."""
+
+    def __init__(self, node: Node, inputs: Inputs, found: Array, declared: Declared) -> None:
+        y = enclose(with_attributes(node, activation="linear"), inputs, declared)
+        whole = enclose(node, inputs, declared)
+        self.ok = y.value.shape == found.shape and np.isfinite(whole.bound).all()
+        if not self.ok:
+            return
+        F = found.shape[1]
+        z, known = before(node, found)
+        self.z, self.found, known = (a.swapaxes(0, 1).reshape(F, -1) for a in (y.value, z, known))
+        # The slope of SiLU above 0 is at least a half, so undoing it doubles what it may be off.
+        self.bound = 4 * (y.bound + whole.bound).swapaxes(0, 1).reshape(F, -1) + 2.0**-40
+        self.bound = self.bound + 2.0**-22 * abs(self.found)
+        self.known = known & np.isfinite(self.z)
+
+    def explains(self, fitted: Array) -> bool:
+        """Whether (F, elements) in the place of z leaves only roundings."""
+        left = np.where(self.known, abs(self.found - fitted), 0)
+        whole = np.where(self.known, abs(self.found - self.z), 0)
+        scale = np.maximum(1, abs(fitted) / np.maximum(abs(self.z), 2.0**-60)).clip(1, 64)
+        good = (left <= LEFT * self.bound * scale).all()
+        # A mistake in the algebra concerns all filters; what hits a few is another one.
+        good &= np.mean((whole > self.bound).any(axis=1)) >= MOST
+        return bool(good and whole.max() >= IMPROVED * max(left.max(), 2.0**-60))
+
+    def enough(self, unknowns: int) -> bool:
+        """Leave out filters with too few elements; whether most of them stay."""
+        stay = self.known.sum(1) >= TWICE * unknowns
+        self.known = self.known & stay[:, None]
+        return bool(stay.mean() >= MOST)
+
+    def lines(self) -> tuple[Array, Array] | None:
+        """a (F,) and c (F,) of equation (1); None where there are too few elements."""
+        if not self.enough(2):
+            return None
+        counts = np.maximum(self.known.sum(1), 1)
+        zero = np.where(self.known, 1.0, 0.0)
+        mean_z, mean_y = ((v * zero).sum(1) / counts for v in (self.z, self.found))
+        dz = (self.z - mean_z[:, None]) * zero
+        variance = (dz**2).sum(1)
+        slope = (dz * (self.found - mean_y[:, None])).sum(1) / np.maximum(variance, 1e-300)
+        return slope, mean_y - slope * mean_z
+
+    def offsets(self) -> Array:
+        """c (F,) of equation (2)."""
+        counts = np.maximum(self.known.sum(1), 1)
+        return np.where(self.known, self.found - self.z, 0).sum(1) / counts
+
+
+def offset(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
+    """Equation (2), the added layer alone."""
+    fit = Fit(node, inputs, found, declared)
+    if not fit.ok or not fit.enough(2):
+        return False
+    return fit.explains(fit.z + fit.offsets()[:, None])
+
+
+def is_head(node: Node) -> bool:
+    return node.attributes["activation"] == "linear" and "bias" in node.arrays
+
+
+def implicit_add(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
+    return is_head(node) and offset(node, inputs, found, declared)
+
+
+def shift_wrong(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
+    return not is_head(node) and offset(node, inputs, found, declared)
+
+
+def implicit_multiply(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
+    return is_head(node) and line(node, inputs, found, declared) is not None
+
+
+def line(node: Node, inputs: Inputs, found: Array, declared: Declared) -> Array | None:
+    """a of equation (1), if it explains what was found."""
+    fit = Fit(node, inputs, found, declared)
+    lines = fit.lines() if fit.ok else None
+    if lines is None:
+        return None
+    slope, constant = lines
+    explains = fit.explains(slope[:, None] * fit.z + constant[:, None])
+    return slope[fit.known.any(1)] if explains else None
+
+
+def wrong_eps(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
+    """Equation (1) with slopes that another eps can have."""
+    slope = None if is_head(node) else line(node, inputs, found, declared)
+    if slope is None:
+        return False
+    up, down = slope.min() >= 1 - 1e-6, slope.max() <= 1 + 1e-6
+    within = (slope <= EPS_RATIO).all() and (slope >= 1 / EPS_RATIO).all()
+    return bool((up or down) and within)
+
+
+def not_folded(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
+    return not is_head(node) and line(node, inputs, found, declared) is not None
+
+
+def branch_missing(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
+    """Equation (3), filter by filter."""
+    weight = node.arrays["weight"]
+    if "weight_magnitude" not in node.arrays or weight.shape[2] < 3:
+        return False
+    fit = Fit(node, inputs, found, declared)
+    x = inputs[0].value
+    unknowns = x.shape[1] + 1
+    if not fit.ok or x.shape[2:] != found.shape[2:] or not fit.enough(unknowns):
+        return False
+    pixels = np.vstack([x.swapaxes(0, 1).reshape(x.shape[1], -1), np.ones(found[:, 0].size)])
+    fitted = fit.z.copy()
+    for f in range(len(fit.z)):
+        known = fit.known[f]
+        if not known.any():
+            continue
+        solution = np.linalg.lstsq(pixels[:, known].T, (fit.found - fit.z)[f, known], rcond=None)[
+            0
+        ]
+        fitted[f] = fit.z[f] + solution @ pixels
+    return fit.explains(fitted)
+
+
+def batch_norm_trials(node: Node, inputs: Inputs) -> Iterator[Trial]:
+    """At a batch norm of an unfolded golden: exact trials."""
+    for eps in (1e-5, 1e-4, 1e-3, 1e-2, 1e-6):
+        if eps != node.attributes["eps"]:
+            yield Trial(with_attributes(node, eps=eps), inputs)
+
+
+def identity_trial(node: Node, inputs: Inputs) -> Iterator[Trial]:
+    """The node left out."""
+    yield Trial(identity(node), inputs)
+
+
+def twice_trial(node: Node, inputs: Inputs) -> Iterator[Trial]:
+    """An implicit layer applied twice."""
+    implicit = np.asarray(node.arrays["implicit"], np.float64)
+    twice = 2 * implicit if node.op == "add_channel" else implicit**2
+    yield Trial(with_arrays(node, implicit=twice), inputs)
+
+
+IMPLICIT = ("add_channel", "multiply_channel")
+FIT_CAUSES = (
+    Cause("batch norm missing", ("batch_norm",), identity_trial),
+    Cause("wrong eps of the batch norm", ("batch_norm",), batch_norm_trials),
+    Cause("implicit layer missing", IMPLICIT, identity_trial),
+    Cause("implicit layer applied twice", IMPLICIT, twice_trial),
+    Cause("implicit addition missing or applied twice", ("conv",), fits=implicit_add),
+    Cause("implicit multiplication missing or applied twice", ("conv",), fits=implicit_multiply),
+    Cause("another constant per filter: shift of the batch norm", ("conv",), fits=shift_wrong),
+    Cause("wrong eps of the batch norm", ("conv",), fits=wrong_eps),
+    Cause("batch norm not folded or folded wrongly", ("conv",), fits=not_folded),
+    Cause("a RepConv branch missing", ("conv",), fits=branch_missing),
+)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from study_cells import CONFIGURATIONS, make_grid_data, noisy_cells, run
 
+import refquant
 from refquant.arrays.errors import BadInput
 from refquant.detect.coco_json import Category
 from refquant.detect.dataset import find_dataset
@@ -118,14 +119,18 @@ def test_a_study_killed_at_random_moments_ends_with_the_same_results(data, tmp_p
     rng = np.random.default_rng(int(os.environ.get("REFQUANT_SEED", "4")))
     script = Path(__file__).with_name("study_cells.py")
     command = [sys.executable, script, data, tmp_path, "0.01"]
+    root = str(Path(refquant.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root}
     for _ in range(int(os.environ.get("REFQUANT_KILLS", "3"))):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=environment
+        ) as process:
             assert process.stdout is not None
             process.stdout.readline()
             time.sleep(float(rng.uniform(0, 0.3)))
             process.send_signal(signal.SIGKILL)
         assert not (tmp_path / "results.json").exists()
-    subprocess.run([*command[:-1], "0"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command[:-1], "0"], check=True, stdout=subprocess.DEVNULL, env=environment)
     assert json.loads((tmp_path / "results.json").read_text()) == expected
 
 

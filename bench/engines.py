@@ -1,20 +1,29 @@
 """The engines that bench/forward.py compares, each in a process of its own.
 
-`python bench/engines.py ENGINE MODEL THREADS` loads the model and then reads lines from stdin:
-    run       one forward pass; answers with wall and CPU seconds
-    outputs   path of a file with the raw maps of the head for the bench's image
-All engines get the same folded float32 model and the same image.
+`python bench/engines.py ENGINE MODEL THREADS` loads the model and then answers lines on stdin:
+    run       one forward pass: wall and CPU seconds
+    outputs   the path of a file with the raw maps of the head, of the bench's image
+    memory    the peak resident memory of the process in bytes
+All engines get the same folded float32 model and the same image. MODEL is an architecture's
+name, or an HDF5 file that holds one.
 """
 
+import re
+import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from refquant.graph.architecture import build
-from refquant.graph.graph import Model, array_of
+from refquant.formats import load_model
+from refquant.graph.architecture import ARCHITECTURES, build
+from refquant.graph.engine import prepared
+from refquant.graph.graph import Model, Node, array_of
+from refquant.graph.walk import run, walk
 
 SIZE = 640
 Forward = Callable[[], list[np.ndarray]]
@@ -25,22 +34,32 @@ def image() -> np.ndarray:
     return np.random.default_rng(1).random((1, 3, SIZE, SIZE), dtype=np.float32)
 
 
-def refquant(model: Model, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
-    """Ours: predictions, the decode included; raw maps on demand."""
-    from refquant.graph.engine import prepared
-    from refquant.graph.walk import run, walk
+def model_of(name: str) -> Model:
+    """A model with seeded weights by name, or from a file."""
+    return build(name) if name in ARCHITECTURES else load_model(name)
 
-    ready = prepared(model)
+
+def refquant(name: str, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
+    """Ours: predictions, the decode included; raw maps on demand."""
+    ready = prepared(model_of(name))
 
     def raw() -> list[np.ndarray]:
-        wanted = {name: i for i, name in enumerate(ready.head.inputs)}
-        return [y for node, y in walk(ready, x, threads=threads) if node.name in wanted]
+        maps = {node.name: y for node, y in walk(ready, x, threads=threads)}
+        return [maps[name] for name in ready.head.inputs]
 
     return lambda: [run(ready, x, threads=threads)], raw
 
 
-def onnxruntime(model: Model, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
-    """onnxruntime on the CPU: all optimisations, arena on."""
+def refquant_4bit(name: str, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
+    """Ours with weights of 4 bits, affine per filter, that stay packed."""
+    from refquant.quant.recipe import quantize_model, uniform
+
+    ready = prepared(quantize_model(model_of(name), uniform(bits=4)))
+    return lambda: [run(ready, x, threads=threads)], list
+
+
+def onnxruntime(name: str, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
+    """onnxruntime on the CPU: all optimisations, its arena on."""
     import onnxruntime as ort
     from onnx_export import onnx_model
 
@@ -49,7 +68,7 @@ def onnxruntime(model: Model, x: np.ndarray, threads: int) -> tuple[Forward, For
     options.enable_cpu_mem_arena = True
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    exported = onnx_model(model, SIZE, SIZE).SerializeToString()
+    exported = onnx_model(model_of(name), SIZE, SIZE).SerializeToString()
     session = ort.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
 
     def forward() -> list[np.ndarray]:
@@ -58,13 +77,12 @@ def onnxruntime(model: Model, x: np.ndarray, threads: int) -> tuple[Forward, For
     return forward, forward
 
 
-def torch(model: Model, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
+def torch(name: str, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
     """torch in eager mode, operation by operation."""
     import torch as t
-    from torch.nn import functional as f
 
     t.set_num_threads(threads)
-    activations = {"silu": f.silu, "leaky": lambda y: f.leaky_relu(y, 0.1), "linear": lambda y: y}
+    model = model_of(name)
     arrays = {
         (node.name, key): t.from_numpy(array_of(value).copy())
         for node in model.nodes
@@ -72,24 +90,12 @@ def torch(model: Model, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
         if node.op == "conv" and key in ("weight", "bias")
     }
 
-    def step(node, ins):
-        a = node.attributes
-        if node.op == "conv":
-            weight, bias = arrays[node.name, "weight"], arrays.get((node.name, "bias"))
-            y = f.conv2d(ins[0], weight, bias, a["stride"], a["padding"])
-            return activations[a["activation"]](y)
-        if node.op == "max_pool":
-            return f.max_pool2d(ins[0], a["kernel"], a["stride"], a["padding"])
-        if node.op == "upsample":
-            return f.interpolate(ins[0], scale_factor=a["scale"], mode="nearest")
-        return t.cat(ins, 1) if node.op == "concat" else sum(ins[1:], ins[0])
-
     @t.inference_mode()
     def forward() -> list[np.ndarray]:
         maps = {"images": t.from_numpy(x)}
         last = {name: i for i, node in enumerate(model.nodes) for name in node.inputs}
         for i, node in enumerate(model.nodes[:-1]):
-            maps[node.name] = step(node, [maps[name] for name in node.inputs])
+            maps[node.name] = torch_node(node, [maps[name] for name in node.inputs], arrays)
             for name in set(node.inputs):
                 if last[name] == i:
                     del maps[name]
@@ -98,22 +104,64 @@ def torch(model: Model, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
     return forward, forward
 
 
-ENGINES = {"refquant": refquant, "onnxruntime": onnxruntime, "torch": torch}
+def torch_node(node: Node, xs: list[Any], arrays: dict[Any, Any]) -> Any:
+    """One node by torch."""
+    import torch as t
+    from torch.nn import functional as f
+
+    a = node.attributes
+    if node.op == "conv":
+        weight, bias = arrays[node.name, "weight"], arrays.get((node.name, "bias"))
+        y = f.conv2d(xs[0], weight, bias, a["stride"], a["padding"])
+        if a["activation"] == "leaky":
+            return f.leaky_relu(y, 0.1)
+        return f.silu(y) if a["activation"] == "silu" else y
+    if node.op == "max_pool":
+        return f.max_pool2d(xs[0], a["kernel"], a["stride"], a["padding"])
+    if node.op == "upsample":
+        return f.interpolate(xs[0], scale_factor=a["scale"], mode="nearest")
+    return t.cat(xs, 1) if node.op == "concat" else sum(xs[1:], xs[0])
+
+
+ENGINES = {
+    "refquant": refquant,
+    "refquant-4bit": refquant_4bit,
+    "onnxruntime": onnxruntime,
+    "torch": torch,
+}
+
+
+def peak_memory() -> int:
+    """Peak resident bytes of this process.
+
+    Linux counts into a child's ru_maxrss what its parent had when it started the child; VmHWM, in
+    KiB, is the same measure without that.
+    """
+    try:
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def answer(request: str, forward: Forward, raw: Forward) -> str:
+    if request == "memory":
+        return str(peak_memory())
+    if request == "outputs":
+        with tempfile.NamedTemporaryFile(suffix=".npz", delete=False) as file:
+            np.savez(file, *raw())
+        return file.name
+    wall, cpu = time.perf_counter(), time.process_time()
+    forward()
+    return f"{time.perf_counter() - wall} {time.process_time() - cpu}"
 
 
 def main() -> None:
     engine, name, threads = sys.argv[1:]
-    forward, raw = ENGINES[engine](build(name), image(), int(threads))
+    sys.path.insert(0, str(Path(__file__).parent))
+    forward, raw = ENGINES[engine](name, image(), int(threads))
     print("ready", flush=True)
     for line in sys.stdin:
-        if line.strip() == "outputs":
-            with tempfile.NamedTemporaryFile(suffix=".npz", delete=False) as file:
-                np.savez(file, *raw())
-            print(file.name, flush=True)
-        else:
-            wall, cpu = time.perf_counter(), time.process_time()
-            forward()
-            print(time.perf_counter() - wall, time.process_time() - cpu, flush=True)
+        print(answer(line.strip(), forward, raw), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ serves every kernel size, padding, stride and channel count, and a channel that 
 no product. Lanes beyond C are never read as values.
 """
 
+import mmap
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 LANES = 16
 LINE = 64  # bytes of a cache line, and of 16 float32
+LARGE = 1 << 21  # bytes
 
 
 class Map(NamedTuple):
@@ -75,11 +77,20 @@ def inside(start: int, channels: int, rows: int, columns: int, halo: int, lanes:
     return Map(start + halo * row + halo * 4 * lanes, channels, rows, columns, lanes, plane, row)
 
 
-def aligned(shape: tuple[int, ...], dtype: type = np.float32, to: int = LINE) -> NDArray:
-    """An array of zeros whose first element's address is divisible by `to`."""
+def aligned(shape: tuple[int, ...], dtype: type = np.float32) -> NDArray:
+    """An array of zeros that begins on a cache line.
+
+    Large ones come from the system as pages of their own: large pages where it has them, and given
+    back at once, which malloc does not promise.
+    """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + to, np.uint8)
-    first = -memory.ctypes.data % to
+    if size >= LARGE and hasattr(mmap, "MAP_PRIVATE"):
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        return np.frombuffer(pages, dtype).reshape(shape)
+    memory = np.zeros(size + LINE, np.uint8)
+    first = -memory.ctypes.data % LINE
     return memory[first : first + size].view(dtype).reshape(shape)
 
 

@@ -1,0 +1,253 @@
+"""A whole forward pass against onnxruntime, and torch where it is installed.
+
+    python bench/forward.py [--model yolov7|yolov7-tiny] [--threads N] [--rounds R] [--json]
+
+First all engines' raw maps are compared; then every round runs every engine once, in turn, and
+what counts is the median over the rounds of the ratio of our time to theirs. Our time includes
+the decode of the head, theirs does not. One process per engine (engines.py).
+
+A round counts as quiet when programs other than the engine that ran took at most 5% of the
+cores. If at least half of the rounds are quiet, only those are used; otherwise all, and the
+table says so.
+
+    fraction of peak = operations of all convolutions / (our best time * threads * peak of a core)
+
+where the peak is measured by fused multiply-adds in registers (peak.py). Memory is ru_maxrss of
+a new process that loads the model from an HDF5 file and runs it once, the compile cache warm.
+Writes its line into the table of bench/forward.md, and prints it.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from peak import peak  # noqa: E402
+
+from refquant.formats import save_model  # noqa: E402
+from refquant.graph.architecture import build  # noqa: E402
+from refquant.graph.graph import Model  # noqa: E402
+from refquant.graph.plan import shapes_of  # noqa: E402
+from refquant.quant.recipe import quantize_model, uniform  # noqa: E402
+
+REPORT = HERE / "forward.md"
+QUIET = 0.05  # of all cores
+# Two correct float32 networks of 100 layers differ by about 1e-6 of their outputs' root mean
+# square; one wrong weight, or two channels exchanged, makes 1e-2 to 1. This is far from either.
+ALIKE = 1e-4
+COLUMNS = ("model", "threads", "ms", "x onnxruntime", "x torch", "% of peak", "MB", "x at 4 bit")
+COLUMNS += ("MB at 4 bit", "rounds", "quiet", "machine")
+
+
+class Time(NamedTuple):
+    """Seconds of a forward pass, and the share of the cores that others took meanwhile."""
+
+    wall: float
+    cpu: float
+    others: float
+
+
+class Engine:
+    """An engine in a process of its own."""
+
+    def __init__(self, name: str, model: str, threads: int) -> None:
+        command = [sys.executable, str(HERE / "engines.py"), name, model, str(threads)]
+        root = str(HERE.parent)
+        environment = {**os.environ, "PYTHONPATH": root}
+        self.name = name
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        if self.answer() != "ready":
+            raise SystemExit(f"{name} does not run")
+
+    def answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def ask(self, request: str) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write(request + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def run(self) -> Time:
+        before = busy_seconds()
+        wall, cpu = map(float, self.ask("run").split())
+        others = (busy_seconds() - before - cpu) / (wall * (os.cpu_count() or 1))
+        return Time(wall, cpu, max(others, 0.0))
+
+    def outputs(self) -> list[np.ndarray]:
+        path = Path(self.ask("outputs"))
+        with np.load(path) as arrays:
+            maps = [arrays[name] for name in arrays.files]
+        path.unlink()
+        return maps
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def busy_seconds() -> float:
+    """Seconds that all cores were not idle so far, time stolen by other guests included."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def verify(engines: list[Engine]) -> None:
+    """Refuse to time engines that do not compute the same."""
+    ours, *others = (engine.outputs() for engine in engines)
+    for engine, theirs in zip(engines[1:], others, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert a.shape == b.shape
+            error = np.sqrt(np.mean((a - b) ** 2.0) / np.mean(b**2.0))
+            if not error < ALIKE:
+                raise SystemExit(f"{engine.name} differs from refquant by {error:.1e}, rms")
+
+
+def rounds_of(engines: list[Engine], count: int) -> list[dict[str, Time]]:
+    """`count` rounds, after two to warm up."""
+    for engine in engines:
+        engine.run()
+        engine.run()
+    return [{engine.name: engine.run() for engine in engines} for _ in range(count)]
+
+
+def ratio(rounds: list[dict[str, Time]], ours: str, theirs: str) -> float | None:
+    """The median of the ratios of paired times."""
+    if theirs not in rounds[0]:
+        return None
+    return statistics.median(r[ours].wall / r[theirs].wall for r in rounds)
+
+
+def operations(model: Model) -> int:
+    """Multiplications and additions of all convolutions at 640 x 640."""
+    shapes = shapes_of(model.nodes, (3, 640, 640))
+    total = 0
+    for node in model.nodes:
+        if node.op == "conv":
+            _, P, Q = shapes[node.name]
+            total += 2 * int(np.prod(node.arrays["weight"].shape)) * P * Q
+    return total
+
+
+def peak_memory(path: str, threads: int) -> int:
+    """Bytes of a new process that loads and runs the model; of the second, all caches warm."""
+    for _ in range(2):
+        process = Engine("refquant", path, threads)
+        process.run()
+        memory = int(process.ask("memory"))
+        process.close()
+    return memory
+
+
+def measure(name: str, threads: int, count: int) -> dict[str, Any]:
+    """Everything, as the JSON object that the command prints."""
+    names = ["refquant", "refquant-4bit", "onnxruntime"]
+    names += ["torch"] if importlib.util.find_spec("torch") else []
+    engines = [Engine(engine, name, threads) for engine in names]
+    verify([engine for engine in engines if engine.name != "refquant-4bit"])
+    rounds = rounds_of(engines, count)
+    for engine in engines:
+        engine.close()
+    quiet = [r for r in rounds if all(time.others <= QUIET for time in r.values())]
+    used = quiet if 2 * len(quiet) >= count else rounds
+    model = build(name)
+    best = min(r["refquant"].wall for r in used)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [str(Path(folder) / name) for name in ("float.h5", "4bit.h5")]
+        save_model(model, paths[0])
+        save_model(quantize_model(model, uniform(bits=4)), paths[1])
+        memory, memory_4bit = (peak_memory(path, threads) for path in paths)
+    return {
+        "model": name,
+        "threads": threads,
+        "milliseconds": 1e3 * statistics.median(r["refquant"].wall for r in used),
+        "ratio_onnxruntime": ratio(used, "refquant", "onnxruntime"),
+        "ratio_torch": ratio(used, "refquant", "torch"),
+        "fraction_of_peak": operations(model) / best / threads / peak(),
+        "peak_rss_bytes": memory,
+        "ratio_4bit": ratio(used, "refquant-4bit", "refquant"),
+        "peak_rss_bytes_4bit": memory_4bit,
+        "rounds": count,
+        "quiet_rounds": len(quiet),
+        "machine": machine(),
+    }
+
+
+def machine() -> str:
+    """The CPU as LLVM names it, and the number of cores."""
+    from refquant.ops.tiles import cpu_compiled_for
+
+    name = cpu_compiled_for().split(",")[0] or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def cells(result: dict[str, Any]) -> list[str]:
+    """A line of the table."""
+    torch = result["ratio_torch"]
+    return [
+        result["model"],
+        str(result["threads"]),
+        f"{result['milliseconds']:.0f}",
+        f"{result['ratio_onnxruntime']:.3f}",
+        "not installed" if torch is None else f"{torch:.3f}",
+        f"{100 * result['fraction_of_peak']:.1f}",
+        f"{result['peak_rss_bytes'] / 1e6:.0f}",
+        f"{result['ratio_4bit']:.3f}",
+        f"{result['peak_rss_bytes_4bit'] / 1e6:.0f}",
+        str(result["rounds"]),
+        str(result["quiet_rounds"]),
+        result["machine"],
+    ]
+
+
+def record(line: list[str]) -> None:
+    """Put the line into the report's table, in place of an older one for the same case."""
+    text = REPORT.read_text()
+    start, old, end = re.split(r"(?<=<!-- table -->\n)|(?=<!-- end -->)", text)
+    rows = [row.strip("| ").split(" | ") for row in old.strip().splitlines()[2:]]
+    same = [row for row in rows if row[:2] + row[-1:] != line[:2] + line[-1:]]
+    table = [list(COLUMNS), ["---"] * len(COLUMNS), *sorted([*same, line])]
+    REPORT.write_text(start + "".join(f"| {' | '.join(row)} |\n" for row in table) + end)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="yolov7", choices=("yolov7", "yolov7-tiny"))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if options.rounds < 9:
+        parser.error("--rounds: choose 9 or more")
+    result = measure(options.model, options.threads, options.rounds)
+    record(cells(result))
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        for name, cell in zip(COLUMNS, cells(result), strict=True):
+            print(f"{name:16} {cell}")
+
+
+if __name__ == "__main__":
+    main()

@@ -46,7 +46,7 @@ SCHEMES = (
 MOST_BITS = {"lloyd-max": 5}
 WIDTHS = (4, 5, 3, 6, 2, 8, 7)  # the interesting ones first
 MEMBERS = "filter+f-shape+c-shape"
-FACTORS = {"affine": 3.92, "pwlq": 3.86}
+SAVINGS = {"affine": 3.92, "pwlq": 3.86}
 
 
 def trained(path: Path) -> tuple[Model, dict[str, NDArray[np.float32]]]:
@@ -93,12 +93,12 @@ def combine(path: Path) -> None:
     model, weights = trained(path)
     missing = [n.name for n in model.nodes if n.op == "conv" and n.name not in weights]
     rows = []
-    for scheme, factor in FACTORS.items():
+    for scheme, saving in SAVINGS.items():
         for granularity in (
             "filter",
             MEMBERS,
-            f"{MEMBERS}:budget={factor}",
-            f"{MEMBERS}:greedy={factor}",
+            f"{MEMBERS}:budget={saving}",
+            f"{MEMBERS}:greedy={saving}",
         ):
             rules = [f"{name} {scheme} filter 4" for name in missing]
             recipe = parse("; ".join([*rules, f"* {scheme} {granularity} 4"]))
@@ -111,7 +111,7 @@ def combine(path: Path) -> None:
 def combined_row(
     model: Model, weights: Mapping[str, NDArray[np.float32]], scheme: str, granularity: str
 ) -> dict[str, Any]:
-    """Factors of the whole network; members and SQNR of the layers that are trained."""
+    """Savings of the whole network; members and SQNR of the layers that are trained."""
     sizes = accounting(model)
     tensors = {name: model[name].arrays["weight"] for name in weights}
     total = total_of([audit_layer(name, tensors[name], w) for name, w in weights.items()])
@@ -122,9 +122,9 @@ def combined_row(
         **{member: chosen.count(member) for member in MEMBERS.split("+")},
         "groups": sum(row["groups"] for row in sizes["layers"]),
         "sqnr_db": total["sqnr_db"],
-        "nominal_factor": sizes["ratios"]["nominal"]["fp16"],
-        "packed_factor": sizes["ratios"]["packed"]["fp16"],
-        "entropy_factor": sizes["ratios"]["entropy"]["fp16"],
+        "nominal_saving": sizes["ratios"]["nominal"]["fp16"],
+        "packed_saving": sizes["ratios"]["packed"]["fp16"],
+        "entropy_saving": sizes["ratios"]["entropy"]["fp16"],
     }
 
 

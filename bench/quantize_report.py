@@ -155,18 +155,18 @@ def combinations(rows: Sequence[Row]) -> list[str]:
     """The three readings, and what they store."""
     lines = [
         (r["scheme"], r["granularity"], f"{r['filter']} / {r['f-shape']} / {r['c-shape']}",
-         f"{r['groups']:,}", f"{r['sqnr_db']:.2f}", f"{r['nominal_factor']:.3f}",
-         f"{r['packed_factor']:.3f}", f"{r['entropy_factor']:.3f}")
+         f"{r['groups']:,}", f"{r['sqnr_db']:.2f}", f"{r['nominal_saving']:.3f}",
+         f"{r['packed_saving']:.3f}", f"{r['entropy_saving']:.3f}")
         for r in rows
     ]  # fmt: skip
     header = ("scheme", "granularity", "layers at filter / f-shape / c-shape", "groups",
-              "SQNR, dB", "nominal factor", "stored factor", "entropy factor")  # fmt: skip
+              "SQNR, dB", "nominal saving", "stored saving", "entropy saving")  # fmt: skip
     sentences = []
     for scheme, published in (("affine", 3.92), ("pwlq", 3.86)):
         reached = [
             r["granularity"].partition(":")[2] or "least error"
             for r in rows
-            if r["scheme"] == scheme and abs(r["nominal_factor"] - published) <= 0.005
+            if r["scheme"] == scheme and abs(r["nominal_saving"] - published) <= 0.005
             and "+" in r["granularity"]
         ]  # fmt: skip
         least = next(
@@ -174,12 +174,12 @@ def combinations(rows: Sequence[Row]) -> list[str]:
         )
         sentences.append(
             f"{scheme}: the study reports {published}; the smallest error per layer gives "
-            f"{least['nominal_factor']:.3f}, so it is {'' if 'least error' in reached else 'not '}"
+            f"{least['nominal_saving']:.3f}, so it is {'' if 'least error' in reached else 'not '}"
             f"what was reported. Within half a digit of it: {', '.join(reached) or 'none'}."
         )
     return [
-        "## Which reading of “combination” gives the study's factors?",
-        " ".join(sentences) + " Factors are of the whole network against FP16 (the layers that "
+        "## Which reading of “combination” gives the study's savings?",
+        " ".join(sentences) + " Savings are of the whole network against FP16 (the layers that "
         "are not at hand stay at filter level), SQNR is of the trained layers.",
         table(header, lines),
     ]

@@ -1,4 +1,4 @@
-"""Accounting: four ways of counting, by hand on a small model; the factors of the study."""
+"""Accounting: four ways of counting, by hand on a small model; the savings of the study."""
 
 import math
 from functools import cache
@@ -87,14 +87,14 @@ REST = 2 * (4 * 24_864 + 765)
 @pytest.mark.slow
 @pytest.mark.parametrize("folded", [True, False])
 @pytest.mark.parametrize(
-    ("scheme", "numbers", "factor"), [("affine", 2, 3.926), ("pwlq", 4, 3.884)]
+    ("scheme", "numbers", "saving"), [("affine", 2, 3.926), ("pwlq", 4, 3.884)]
 )
-def test_the_study_s_factors_of_full_size_yolov7(folded, scheme, numbers, factor):
+def test_the_study_s_savings_of_full_size_yolov7(folded, scheme, numbers, saving):
     sizes = accounting(quantize_model(yolov7(folded), uniform(scheme), threads=2))
     assert sizes["baseline_unfolded_fp16"] == BASELINE
     nominal = 37_569_632 // 2 + 4 * numbers * 25_629 + REST
     assert sizes["bytes"]["nominal"] == nominal
-    assert round(sizes["ratios"]["nominal"]["fp16"], 3) == factor == round(BASELINE / nominal, 3)
+    assert round(sizes["ratios"]["nominal"]["fp16"], 3) == saving == round(BASELINE / nominal, 3)
 
 
 @pytest.mark.slow
@@ -106,14 +106,14 @@ def test_what_is_really_stored_for_four_bits_of_full_size_yolov7():
 
 
 @pytest.mark.parametrize(
-    ("factor", "numbers", "fewest", "most"),
+    ("saving", "numbers", "fewest", "most"),
     [(3.92, 2, 26_197, 32_325), (3.86, 4, 31_722, 34_882)],
 )
-def test_groups_that_give_the_study_s_factors_for_combinations(factor, numbers, fewest, most):
-    """factor as published, rounded to two digits: between -0.005 and +0.005."""
+def test_groups_that_give_the_study_s_savings_for_combinations(saving, numbers, fewest, most):
+    """saving as published, rounded to two digits: between -0.005 and +0.005."""
 
     def groups(of):
         return (BASELINE / of - REST - 37_569_632 / 2) / (4 * numbers)
 
-    assert math.ceil(groups(factor + 0.005)) == fewest
-    assert math.floor(groups(factor - 0.005)) == most
+    assert math.ceil(groups(saving + 0.005)) == fewest
+    assert math.floor(groups(saving - 0.005)) == most

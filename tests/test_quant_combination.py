@@ -1,4 +1,4 @@
-"""Combinations of granularities: three readings, the optimum, the room that a factor leaves."""
+"""Combinations of granularities: three readings, the optimum, the room that a saving leaves."""
 
 from itertools import product
 
@@ -92,15 +92,15 @@ MODEL = build("yolov7", width=0.125, classes=3)
 
 
 @pytest.mark.parametrize("reading", ["budget", "greedy"])
-@pytest.mark.parametrize(("scheme", "factor"), [("affine", 3.2), ("pwlq", 2.9)])
-def test_a_total_factor_is_kept_and_nearly_used_up(reading, scheme, factor):
-    recipe = parse(f"model.105.* skip; * {scheme} filter+f-shape+c-shape:{reading}={factor} 4")
+@pytest.mark.parametrize(("scheme", "saving"), [("affine", 3.2), ("pwlq", 2.9)])
+def test_a_total_saving_is_kept_and_nearly_used_up(reading, scheme, saving):
+    recipe = parse(f"model.105.* skip; * {scheme} filter+f-shape+c-shape:{reading}={saving} 4")
     sizes = accounting(quantize_model(MODEL, recipe))
-    assert factor <= sizes["ratios"]["nominal"]["fp16"] < factor + 0.005
+    assert saving <= sizes["ratios"]["nominal"]["fp16"] < saving + 0.005
     assert len({row["granularity"] for row in sizes["layers"]}) > 1
 
 
-def test_two_total_factors_in_one_recipe_are_refused():
+def test_two_total_savings_in_one_recipe_are_refused():
     text = "model.0.conv affine filter+c-shape:budget=3 4; * affine filter+c-shape:budget=3.1 4"
-    with pytest.raises(BadInput, match="two combinations with a total factor"):
+    with pytest.raises(BadInput, match="two combinations with a total saving"):
         quantize_model(MODEL, parse(text))

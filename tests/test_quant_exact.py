@@ -119,6 +119,7 @@ def random_rows(seed):
     x[40:50] = abs(x[40:50])
     x[50:70] = np.rint(rng.standard_normal((20, N)) * 8)  # many ties
     x[70:75] *= 1e-40
+    x[75:80] = 1000 + np.rint(rng.standard_normal((5, N))) * 2.0**-14  # a few ulps apart
     return x.astype(np.float32)
 
 

@@ -13,7 +13,7 @@
 Unfolded from folded  Folding adds a RepConv's 1x1 branch (F, C) to its 3x3 one. Where the counts
 of the unfolded network show that this happened, the branch counts as a layer of its own, with the
 scheme, granularity and bits of the convolution that it is folded into.
-Source  The nominal way is inferred from the factors of Baghbanbashi et al. 2023, arXiv 2407.04943:
+Source  The nominal way is inferred from the savings of Baghbanbashi et al. 2023, arXiv 2407.04943:
 it gives 3.926 and 3.884 for YOLOv7 at 4 bits per filter, where they report 3.93 and 3.88.
 """
 

@@ -17,8 +17,9 @@ Error   |x - x_hat| <= scale / 2, up to the float32 rounding of (5). Proof: with
         x / scale - (Q - zero_point) <= (Q - t) - (Q - zero_point) = zero_point - t <= 1/2; that
         needs Q * scale >= hi - lo, hence the rounding up in (2).
 Cases   An all-zero row has scale 1. A one-signed row under `minmax` has its zero point outside of
-        the codes, and 0.0 is then not a level; a scale is at least max|x| * 2**-30, so that the
-        zero point fits int32. That is the scale of a constant row, which is decoded exactly.
+        the codes, and 0.0 is then not a level; a scale is at least max|x| * 2**-27, so that the
+        zero point fits int32 and quotients stay exact. A constant row has that scale and is
+        decoded exactly.
 Source  Jacob et al. 2018, arXiv 1712.05877, eq. 1; the range (1') and signed codes,
         q - 2**(bits-1), are those of Baghbanbashi et al. 2023, arXiv 2407.04943.
         rint is half-to-even.
@@ -67,7 +68,7 @@ def choose_params_minmax(
     """Equations (1'), (2) and (3): scale (G, 1) and zero_point (G, 1) int32."""
     lo, hi = low_and_high(x)  # (1')
     magnitude = np.maximum(-lo, hi)
-    scale = round_up(np.maximum((hi - lo) / (2**bits - 1), magnitude * 2.0**-30), dtype)  # (2)
+    scale = round_up(np.maximum((hi - lo) / (2**bits - 1), magnitude * 2.0**-27), dtype)  # (2)
     scale = np.where(scale > 0, scale, np.ones_like(scale))
     zero_point = np.rint(-lo / scale.astype(np.float64))  # (3)
     return {"scale": scale, "zero_point": zero_point.astype(np.int32)}

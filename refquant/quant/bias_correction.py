@@ -18,6 +18,7 @@ Error   |x - x_hat'| <= the scheme's bound + the most that (2) to (5) move any o
 Source  after Fang et al. 2020, arXiv 2002.00104, section 3.4; means and deviations as in sums.py.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,43 +35,52 @@ SUFFIX = "+bc"
 
 def corrected(scheme: Scheme) -> Scheme:
     """The scheme with bias correction, named with "+bc"."""
-
-    def joint(x: Rows, bits: int, dtype: DTypeLike) -> tuple[dict[str, NDArray[Any]], Codes]:
-        plain, codes = scheme.encode(x, bits, dtype)
-        return correct(scheme, x, plain, codes, bits), codes
-
-    def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, Any]:
-        return joint(x, bits, dtype)[0]
-
-    def quantize(x: Rows, params: Params, bits: int) -> Codes:
-        return scheme.quantize(x - params["offset"], without_offset(params), bits)
-
-    def dequantize(codes: Codes, params: Params, bits: int) -> Rows:
-        return scheme.dequantize(codes, without_offset(params), bits) + params["offset"]  # (5)
-
-    def error_bound(x: Rows | None, params: Params, bits: int) -> Float64:
-        return bound(scheme, x, params, bits)
-
-    def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]:
-        # The code was chosen with parameters that are not stored, so only decoding can be shown.
-        steps = scheme.explain(None, code, without_offset(params), bits)
-        return [*steps, Step("offset", float(params["offset"][0, 0]), "(4), (5)")]
-
     if scheme.joint is not None:
         raise BadInput(f"scheme={scheme.name + SUFFIX!r}", "is corrected twice", f"one {SUFFIX}")
     return scheme._replace(
         name=scheme.name + SUFFIX,
-        choose_params=choose_params,
-        quantize=quantize,
-        dequantize=dequantize,
-        error_bound=error_bound,
+        choose_params=partial(params_of, scheme),
+        quantize=partial(codes_of, scheme),
+        dequantize=partial(values_of, scheme),
+        error_bound=partial(bound, scheme),
+        explain=partial(steps_of, scheme),
         fields=(*scheme.fields, Field("offset", ("float32",))),
         nominal_params=lambda bits: scheme.nominal_params(bits) + 1,
-        explain=explain,
         affine_map=None,
         options={},
-        joint=joint,
+        joint=partial(encode, scheme),
     )
+
+
+def encode(
+    scheme: Scheme, x: Rows, bits: int, dtype: DTypeLike = np.float32
+) -> tuple[dict[str, NDArray[Any]], Codes]:
+    """The scheme's codes, and the parameters of (2) with the offset."""
+    plain, codes = scheme.encode(x, bits, dtype)
+    return correct(scheme, x, plain, codes, bits), codes
+
+
+def params_of(
+    scheme: Scheme, x: Rows, bits: int, dtype: DTypeLike = np.float32
+) -> dict[str, NDArray[Any]]:
+    """The parameters of `encode` alone."""
+    return encode(scheme, x, bits, dtype)[0]
+
+
+def codes_of(scheme: Scheme, x: Rows, params: Params, bits: int) -> Codes:
+    """Codes for given parameters; those of `encode` were chosen for others."""
+    return scheme.quantize(x - params["offset"], without_offset(params), bits)
+
+
+def values_of(scheme: Scheme, codes: Codes, params: Params, bits: int) -> Rows:
+    """Equation (5)."""
+    return scheme.dequantize(codes, without_offset(params), bits) + params["offset"]
+
+
+def steps_of(scheme: Scheme, x: float | None, code: int, params: Params, bits: int) -> list[Step]:
+    """Only decoding can be shown: the code was chosen with parameters that are not stored."""
+    steps = scheme.explain(None, code, without_offset(params), bits)
+    return [*steps, Step("offset", float(params["offset"][0, 0]), "(4), (5)")]
 
 
 def without_offset(params: Params) -> dict[str, NDArray[Any]]:

@@ -29,11 +29,11 @@ FORM = "write filter+f-shape+c-shape, and :budget=3.92 or :greedy=3.92 behind it
 
 
 class Combination(NamedTuple):
-    """Members by name; the reading; the factor against FP16, 0 for the reading `least`."""
+    """Members by name; the reading; the saving against FP16, 0 for the reading `least`."""
 
     members: tuple[str, ...]
     reading: str = "least"
-    factor: float = 0.0
+    saving: float = 0.0
 
 
 class Option(NamedTuple):
@@ -55,12 +55,12 @@ def find_combination(text: str) -> Combination | None:
     if not total:
         return Combination(members) if len(members) > 1 else None
     try:
-        factor = float(suffix)
+        saving = float(suffix)
     except ValueError:
-        factor = 0.0
-    if not 1 < factor < 100:
+        saving = 0.0
+    if not 1 < saving < 100:
         raise BadInput(f"granularity={text!r}", f"{suffix!r} is not a number above 1", FORM)
-    return Combination(members, reading, factor)
+    return Combination(members, reading, saving)
 
 
 def least(options: Sequence[Option]) -> Option:
@@ -122,8 +122,8 @@ def check_room(room: int, most_groups: int) -> None:
     if room < 0:
         raise BadInput(
             "combination",
-            f"the factor leaves room for {most_groups} groups, {most_groups - room} are needed",
-            "choose a smaller factor, fewer bits, or a coarser member",
+            f"the saving leaves room for {most_groups} groups, {most_groups - room} are needed",
+            "choose a smaller saving, fewer bits, or a coarser member",
         )
 
 

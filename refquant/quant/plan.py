@@ -1,9 +1,9 @@
 """From a recipe to one choice per layer: what every convolution of a model will get.
 
 A rule whose granularity is a combination needs to know the errors of its members, and a total
-factor needs to know all layers: both are settled here, before anything is quantized for good.
+saving needs to know all layers: both are settled here, before anything is quantized for good.
 
-    B = floor((unfolded FP16 bytes / factor - bytes that do not depend on the choice) / unit)   (1)
+    B = floor((unfolded FP16 bytes / saving - bytes that do not depend on the choice) / unit)   (1)
     unit = 4 bytes * quantizer parameters per group of the scheme
 
 in the study's accounting (accounting.py); a RepConv's folded 1x1 branch counts with its layer.
@@ -49,7 +49,7 @@ def plan(model: Model, recipe: Recipe, executor: Executor) -> Plan:
                 with_branch(options, branches.get(node.name))
                 for node, options in zip(nodes, layers, strict=True)
             ]
-            room = most_groups(model, chosen, rule, combination.factor, branches)
+            room = most_groups(model, chosen, rule, combination.saving, branches)
             picks = READERS[combination.reading](layers, room)
         for node, pick in zip(nodes, picks, strict=True):
             chosen[node.name] = rule._replace(granularity=pick.granularity)
@@ -93,7 +93,7 @@ def most_groups(
     model: Model,
     chosen: Plan,
     rule: Rule,
-    factor: float,
+    saving: float,
     branches: Mapping[str, tuple[int, ...]],
 ) -> int:
     """Equation (1): the groups that the layers of `rule` may have together."""
@@ -109,8 +109,8 @@ def most_groups(
             counted += 1 + (node.name in branches)
             return Stored(own.scheme, "layer", own.bits)  # one group, taken off again below
         if find_combination(own.granularity) is not None:
-            raise BadInput("recipe", "has two combinations with a total factor", "keep one")
+            raise BadInput("recipe", "has two combinations with a total saving", "keep one")
         return Stored(own.scheme, own.granularity, own.bits)
 
     total = nominal_total(model, {n.name: stored(n) for n in model.nodes if n.op == "conv"})
-    return math.floor((unfolded_fp16(model) / factor - (total - unit * counted)) / unit)
+    return math.floor((unfolded_fp16(model) / saving - (total - unit * counted)) / unit)

@@ -17,10 +17,10 @@ A scheme is a file with these functions, a `Scheme` record, and one line in sche
 are other ways to choose the same parameters, named "affine:minmax" where the scheme is "affine".
 
 Rounding of parameters  What must not shrink a range is rounded up to its stored type (`round_up`);
-then no weight is clipped by the rounding, and the bounds are exact statements. Codes come from a
-division of two float32 numbers in float64. For quotients below 2**25 a float64 quotient is on the
-same side of every half-integer as the exact one (the distance of a quotient of 24-bit numbers from
-a half-integer it does not equal is above 2**-27), so rint gives the code of exact arithmetic.
+then no weight is clipped by the rounding, and the bounds are exact statements.
+Codes  come from a division of two float32 numbers in float64, and rint gives the code of exact
+arithmetic: a quotient of 24-bit numbers that is no half-integer is more than 2**-25 away from each
+(2**-27 if below 1/2), and float64 moves quotients below 2**28 by 2**-26 at most (2**-55).
 """
 
 from collections.abc import Callable, Iterator, Mapping

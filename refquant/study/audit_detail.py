@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from refquant.arrays.axes import WEIGHT_AXES
 from refquant.arrays.errors import BadInput
-from refquant.quant.scheme import part
+from refquant.quant.scheme import Step, part
 from refquant.quant.tensor import QuantizedTensor
 
 Weight = NDArray[np.float32]
@@ -108,36 +108,35 @@ def audit_weight(
 ) -> dict[str, Any]:
     """One weight: its group, and every step from x to code to x_hat to error."""
     place = tuple(index)
-    inside = len(place) == 4 and all(0 <= i < n for i, n in zip(place, tensor.shape, strict=True))
-    if not inside:
-        raise BadInput(f"weight={','.join(map(str, place))}", f"lies not within {tensor.shape}")
-    flat = np.arange(tensor.codes.size).reshape(tensor.codes.shape)
-    group, column = divmod(
-        int(tensor.grouping.from_rows(flat, tensor.shape)[place]), tensor.codes.shape[1]
-    )
-    params = part(tensor.params, slice(group, group + 1))
+    group, column = row_of(tensor, place)
+    rules, params = tensor.rules, part(tensor.params, slice(group, group + 1))
     code = int(tensor.codes[group, column])
+    one = tensor.codes[group : group + 1, column : column + 1]
+    x_hat = float(rules.dequantize(one, params, tensor.bits)[0, 0])
     x = None if w is None else float(w[place])
-    steps = [step._asdict() for step in tensor.rules.explain(x, code, params, tensor.bits)]
-    x_hat = float(
-        tensor.rules.dequantize(tensor.codes[group, column, None, None], params, tensor.bits)[0, 0]
-    )
-    if x is not None:
-        steps.insert(0, {"symbol": "x", "value": x, "equation": ""})
-    steps.append({"symbol": "x_hat", "value": x_hat, "equation": "rounded to float32"})
-    if x is not None:
-        steps.append({"symbol": "x_hat - x", "value": x_hat - x, "equation": ""})
-        row = tensor.grouping.to_rows(w)[group : group + 1] if w is not None else None
-        bound = float(tensor.rules.error_bound(row, params, tensor.bits)[0, 0])
-        steps.append({"symbol": "bound", "value": bound, "equation": ""})
+    steps = rules.explain(x, code, params, tensor.bits)
+    steps.append(Step("x_hat", x_hat, "rounded to float32"))
+    if w is not None and x is not None:
+        row = tensor.grouping.to_rows(w)[group : group + 1]
+        bound = float(rules.error_bound(row, params, tensor.bits)[0, 0])
+        steps = [Step("x", x), *steps, Step("x_hat - x", x_hat - x), Step("bound", bound)]
     return {
         "weight": list(place),
         "group": group,
         "where": group_name(tensor, group),
         "stored_bits": tensor.code_bits,
         "code_in_binary": f"{code:0{tensor.code_bits}b}",
-        "steps": steps,
+        "steps": [step._asdict() for step in steps],
     }
+
+
+def row_of(tensor: QuantizedTensor, place: tuple[int, ...]) -> tuple[int, int]:
+    """Group and column of the weight at (f, c, r, s)."""
+    inside = len(place) == 4 and all(0 <= i < n for i, n in zip(place, tensor.shape, strict=True))
+    if not inside:
+        raise BadInput(f"weight={','.join(map(str, place))}", f"lies not within {tensor.shape}")
+    flat = np.arange(tensor.codes.size).reshape(tensor.codes.shape)
+    return divmod(int(tensor.grouping.from_rows(flat, tensor.shape)[place]), tensor.codes.shape[1])
 
 
 def finite(number: float) -> float | None:

@@ -5,6 +5,7 @@ quantized one at a time, so the memory of one layer is enough.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -17,7 +18,7 @@ from refquant.quant.granularity import find_granularity
 from refquant.quant.scheme import check_bits
 from refquant.quant.schemes import find_scheme
 from refquant.quant.tensor import quantize
-from refquant.study.audit import audit_layer, total_of
+from refquant.study.audit import LayerAudit, audit_layer, total_of
 
 Weights = Mapping[str, NDArray[np.float32]]
 Map = Callable[..., Iterable[Any]]
@@ -53,24 +54,13 @@ def grid(
     widths = [check_bits(width) for width in bits]
 
     for scheme, granularity, width in product(names, kept, widths):
+        way = {"scheme": scheme, "granularity": granularity, "bits": width}
+        row_of = partial(audit_way, way={**way, "params_dtype": params_dtype})
+        rows = list(map_layers(row_of, weights.items()))
+        yield {**way, "code_bits": rows[0].code_bits, **total_of(rows)}
 
-        def row(item: tuple[str, NDArray[np.float32]]) -> Any:
-            name, w = item
-            tensor = quantize(
-                w,
-                scheme=scheme,  # noqa: B023 (used before the loop goes on)
-                granularity=granularity,  # noqa: B023
-                bits=width,  # noqa: B023
-                params_dtype=params_dtype,
-                name=name,
-            )
-            return audit_layer(name, tensor, w)
 
-        rows = list(map_layers(row, weights.items()))
-        yield {
-            "scheme": scheme,
-            "granularity": granularity,
-            "bits": width,
-            "code_bits": rows[0].code_bits,
-            **total_of(rows),
-        }
+def audit_way(item: tuple[str, NDArray[np.float32]], way: Mapping[str, Any]) -> LayerAudit:
+    """One layer (name, weight), quantized in one way and measured."""
+    name, w = item
+    return audit_layer(name, quantize(w, name=name, **way), w)

@@ -10,9 +10,20 @@ from collections.abc import Sequence
 
 from refquant._version import __version__
 from refquant.arrays.errors import BadInput
-from refquant.cli import convert, detect, evaluate, export, golden, info, quantize, study, verify
+from refquant.cli import (
+    convert,
+    detect,
+    evaluate,
+    export,
+    fetch,
+    golden,
+    info,
+    quantize,
+    study,
+    verify,
+)
 
-VERBS = (convert, info, detect, quantize, evaluate, study, golden, verify, export)
+VERBS = (convert, info, detect, quantize, evaluate, study, golden, verify, export, fetch)
 
 DESCRIPTION = """The golden reference for YOLOv7 and for the quantization of its weights.
 One verb, one file in; results on stdout, progress on stderr."""

@@ -1,9 +1,10 @@
-"""Which of the official checkpoints a file is, told by its sha256."""
+"""The official checkpoints: which one a file is, told by its sha256, and what is known of each."""
 
 import json
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 import refquant
 
@@ -18,10 +19,23 @@ def weights_folder() -> Traversable:
         return Path(refquant.__file__).parents[1] / "weights"
 
 
+def known_files() -> dict[str, dict[str, Any]]:
+    """File name -> {"bytes": size, "sha256": hash} of the official files that are known."""
+    facts: dict[str, dict[str, Any]] = json.loads(
+        (weights_folder() / "official.json").read_text(encoding="utf-8")
+    )
+    return facts
+
+
+def official_facts(name: str) -> tuple[int | None, str | None]:
+    """Size and SHA-256 of the official file of that name; None, None where they are not known."""
+    facts = known_files().get(name, {})
+    return facts.get("bytes"), facts.get("sha256")
+
+
 def official_name(sha256: str) -> str | None:
     """The official file's name, such as "yolov7.pt"; None for any other file."""
-    known = json.loads((weights_folder() / "official.json").read_text(encoding="utf-8"))
-    for name, facts in known.items():
+    for name, facts in known_files().items():
         if facts["sha256"] == sha256:
             return str(name)
     return None

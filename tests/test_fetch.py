@@ -1,0 +1,344 @@
+"""Fetching, from a server on this machine that truncates, stalls, redirects and lies."""
+
+import contextlib
+import hashlib
+import http.server
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from refquant.arrays.errors import BadInput
+from refquant.cli import fetch as verb
+from refquant.cli.main import main
+from refquant.formats import download
+from refquant.formats.download import Interrupted, Known, fetch
+from refquant.formats.official import known_files, official_facts
+
+DATA = bytes(range(256)) * 1200  # several chunks
+KNOWN = Known(len(DATA), hashlib.sha256(DATA).hexdigest())
+SHORT = 0.3  # seconds without a byte, in these tests
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves DATA as its `behaviour` says; `requests` are the headers that came."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests: list[dict[str, str]] = []
+        self.behaviour = plain
+        self.etag = '"one"'
+        self.url = f"http://127.0.0.1:{self.server_port}/yolov7.pt"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.requests.append(dict(self.headers))
+        with contextlib.suppress(OSError):
+            self.server.behaviour(self, len(self.server.requests))
+
+    def log_message(self, *_) -> None:
+        pass
+
+    def answer(self, code: int, **headers: object) -> None:
+        self.send_response(code)
+        for key, value in headers.items():
+            if value is not None:
+                self.send_header(key.replace("_", "-"), str(value))
+        self.end_headers()
+
+
+def plain(handler, count, most=None, length=None, etag=True):
+    """The file, or the rest of it from the byte that was asked for, at most `most` bytes."""
+    wanted = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+    tag = handler.server.etag if etag else None
+    same = handler.headers.get("If-Range", tag) == tag
+    start = int(wanted[1]) if wanted and same else 0
+    if start >= len(DATA):
+        handler.answer(416)
+        return
+    size = len(DATA) - start if length is None else length
+    ranged = {"Content_Range": f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"} if start else {}
+    handler.answer(206 if start else 200, Content_Length=size, ETag=tag, **ranged)
+    handler.wfile.write(DATA[start : start + (len(DATA) if most is None else most)])
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_worked_example(server, tmp_path):
+    seen = []
+    target = tmp_path / "x.pt"
+    found = fetch(
+        server.url, target, KNOWN, advance=lambda done, total: seen.append((done, total))
+    )
+    assert target.read_bytes() == DATA
+    assert found == KNOWN.sha256
+    assert names(tmp_path) == ["x.pt"]
+    assert seen[-1] == (len(DATA), len(DATA))
+    assert len(server.requests) == 1
+    assert "Range" not in server.requests[0]
+
+
+@pytest.mark.parametrize("known", (KNOWN, Known()))
+def test_a_transfer_that_ends_early_is_continued(server, tmp_path, known):
+    server.behaviour = lambda handler, count: plain(handler, count, most=100_000)
+    fetch(server.url, tmp_path / "x.pt", known)
+    assert (tmp_path / "x.pt").read_bytes() == DATA
+    ranges = [request.get("Range") for request in server.requests]
+    assert ranges == [None, "bytes=100000-", "bytes=200000-", "bytes=300000-"]
+    assert server.requests[1]["If-Range"] == '"one"'
+
+
+def test_a_transfer_that_never_gets_on_is_given_up_and_kept(server, tmp_path):
+    server.behaviour = lambda handler, count: plain(handler, count, most=1000 if count == 1 else 0)
+    with pytest.raises(BadInput, match=r"ended early, 1,000 bytes came: run the same command"):
+        fetch(server.url, tmp_path / "x.pt", KNOWN)
+    assert names(tmp_path) == ["x.pt.part", "x.pt.part.etag"]
+    server.behaviour = plain
+    fetch(server.url, tmp_path / "x.pt", KNOWN)
+    assert server.requests[-1]["Range"] == "bytes=1000-"
+    assert (tmp_path / "x.pt").read_bytes() == DATA
+    assert names(tmp_path) == ["x.pt"]
+
+
+def test_a_server_that_stalls_is_asked_again(server, tmp_path):
+    def stall(handler, count):
+        plain(handler, count, most=50_000 if count == 1 else None)
+        if count == 1:
+            time.sleep(3 * SHORT)
+
+    server.behaviour = stall
+    fetch(server.url, tmp_path / "x.pt", KNOWN, timeout=SHORT)
+    assert (tmp_path / "x.pt").read_bytes() == DATA
+    assert [request.get("Range") for request in server.requests] == [None, "bytes=50000-"]
+
+
+def test_another_version_is_fetched_from_the_beginning(server, tmp_path):
+    (tmp_path / "x.pt.part").write_bytes(b"of another version")
+    (tmp_path / "x.pt.part.etag").write_text('"zero"')
+    fetch(server.url, tmp_path / "x.pt")
+    assert (tmp_path / "x.pt").read_bytes() == DATA
+    assert server.requests[0]["If-Range"] == '"zero"'
+
+
+def test_without_a_version_only_a_known_hash_allows_to_go_on(server, tmp_path):
+    server.behaviour = lambda handler, count: plain(handler, count, most=200_000, etag=False)
+    fetch(server.url, tmp_path / "x.pt", KNOWN)
+    assert server.requests[1]["Range"] == "bytes=200000-"
+    with pytest.raises(BadInput, match="ended early"):
+        fetch(server.url, tmp_path / "y.pt")
+    assert all("Range" not in request for request in server.requests[2:])
+
+
+def test_a_part_that_is_whole_needs_no_server(tmp_path):
+    (tmp_path / "x.pt.part").write_bytes(DATA)
+    fetch("http://127.0.0.1:9/x.pt", tmp_path / "x.pt", KNOWN)
+    assert names(tmp_path) == ["x.pt"]
+
+
+def test_a_part_beyond_the_end_is_thrown_away(server, tmp_path):
+    (tmp_path / "x.pt.part").write_bytes(DATA + b"more")
+    (tmp_path / "x.pt.part.etag").write_text('"one"')
+    fetch(server.url, tmp_path / "x.pt")
+    assert (tmp_path / "x.pt").read_bytes() == DATA
+
+
+def lying(**changes):
+    return lambda handler, count: plain(handler, count, **changes)
+
+
+def endless(handler, count):
+    """No length at all, and more than there should be."""
+    handler.answer(200)
+    handler.wfile.write(DATA + DATA)
+
+
+def other_part(handler, count):
+    if "Range" in handler.headers:
+        handler.answer(206, Content_Range="bytes 7-8/9", Content_Length=2)
+        handler.wfile.write(b"xx")
+    else:
+        plain(handler, count, most=1000)
+
+
+def other_bytes(handler, count):
+    handler.answer(200, Content_Length=len(DATA))
+    handler.wfile.write(DATA[::-1])
+
+
+LIES = {
+    "a longer length": (lying(length=len(DATA) + 5), r"offers 307,205 bytes, the released file"),
+    "a shorter length": (lying(length=1000), r"offers 1,000 bytes, the released file"),
+    "no length and too much": (endless, "more than 307,200 bytes come"),
+    "other bytes": (other_bytes, f"sha256 .*, the released file {KNOWN.sha256}: nothing was kept"),
+    "another part": (other_part, "another part than it was asked for"),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "words"), LIES.values(), ids=LIES.keys())
+def test_a_server_that_lies_is_found_out(server, tmp_path, behaviour, words):
+    server.behaviour = behaviour
+    with pytest.raises(BadInput, match=words) as caught:
+        fetch(server.url, tmp_path / "x.pt", KNOWN, timeout=SHORT)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "x.pt").exists()
+
+
+def test_a_length_of_thirty_digits_is_not_believed(server, tmp_path):
+    server.behaviour = lying(length="9" * 30)
+    assert fetch(server.url, tmp_path / "x.pt", KNOWN) == KNOWN.sha256
+
+
+def test_redirects_are_followed(server, tmp_path):
+    def redirect(handler, count):
+        if count < 4:
+            handler.answer(302, Location=f"/again{count}")
+        else:
+            plain(handler, count)
+
+    server.behaviour = redirect
+    fetch(server.url, tmp_path / "x.pt", KNOWN)
+    assert (tmp_path / "x.pt").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("place", ("file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x"))
+def test_redirects_elsewhere_are_refused(server, tmp_path, place):
+    server.behaviour = lambda handler, count: handler.answer(302, Location=place)
+    with pytest.raises(BadInput, match=r"is redirected to|answers 302"):
+        fetch(server.url, tmp_path / "x.pt", KNOWN)
+
+
+def test_from_https_to_http_is_refused():
+    request = download.urllib.request.Request("https://example.org/x")
+    with pytest.raises(BadInput, match=r"is redirected to 'http://example.org/x'"):
+        download.Redirects().redirect_request(request, None, 302, "", {}, "http://example.org/x")
+
+
+def test_endless_redirects_end(server, tmp_path):
+    server.behaviour = lambda handler, count: handler.answer(302, Location="/yolov7.pt")
+    with pytest.raises(BadInput, match="answers 302"):
+        fetch(server.url, tmp_path / "x.pt", KNOWN)
+    assert len(server.requests) < 20
+
+
+def test_what_the_server_refuses_is_told(server, tmp_path):
+    server.behaviour = lambda handler, count: handler.answer(404)
+    with pytest.raises(BadInput, match="the server answers 404 Not Found"):
+        fetch(server.url, tmp_path / "x.pt", KNOWN)
+    assert len(server.requests) == 1
+    server.behaviour = lambda handler, count: handler.answer(503)
+    with pytest.raises(BadInput, match="the server answers 503"):
+        fetch(server.url, tmp_path / "x.pt", KNOWN)
+    assert len(server.requests) == 1 + download.ATTEMPTS
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(BadInput, match=r"cannot be reached \(Connection refused\)"):
+        fetch("http://127.0.0.1:9/x.pt", tmp_path / "x.pt", KNOWN)
+    with pytest.raises(BadInput, match="cannot be reached"):
+        fetch("file:///etc/hostname", tmp_path / "x.pt")
+
+
+def test_a_folder_that_is_not_there_is_told(server, tmp_path):
+    with pytest.raises(BadInput, match=r"cannot be written \(No such file"):
+        fetch(server.url, tmp_path / "no" / "x.pt", KNOWN)
+
+
+def test_proxies_of_the_environment_are_used(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("no_proxy", "")
+    fetch("http://weights.invalid/yolov7.pt", tmp_path / "x.pt", KNOWN)
+    assert server.requests[0]["Host"] == "weights.invalid"
+
+
+def run(capsys, *arguments):
+    code = main(["fetch", *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+def test_the_verb_says_what_it_fetched(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    base = server.url.rsplit("/", 1)[0]
+    code, text = run(capsys, "yolov7x", "--from", base + "/", "--json")
+    result = json.loads(text.out)
+    assert code == 0
+    assert (result["output"], result["bytes"]) == ("yolov7x.pt", len(DATA))
+    assert (result["sha256"], result["verified"]) == (KNOWN.sha256, False)
+    assert "GPL-3.0" in text.err
+    code, text = run(capsys, "yolov7x", "--from", base)
+    assert (code, text.err) == (
+        3,
+        "refquant: yolov7x.pt: exists already: remove it, or choose another -o\n",
+    )
+    code, text = run(capsys, "yolov7-w6", "--from", base)
+    assert "it is not verified" in text.out
+    code, text = run(capsys, "yolov8")
+    assert code == 3
+    assert "choose yolov7 |" in text.err
+
+
+def test_the_verb_knows_the_hashes(server, tmp_path, monkeypatch, capsys):
+    code, text = run(
+        capsys, "yolov7", "--from", server.url.rsplit("/", 1)[0], "-o", tmp_path / "x"
+    )
+    assert code == 3
+    assert "offers 307,200 bytes, the released file has 75,587,165" in text.err
+    assert set(known_files()) == {f"{name}.pt" for name in verb.NAMES[:2]}
+    assert official_facts("yolov7x.pt") == (None, None)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.parametrize("kill", (signal.SIGINT, signal.SIGKILL))
+def test_a_fetch_that_is_killed_goes_on(server, tmp_path, kill):
+    stop = threading.Event()
+
+    def slow(handler, count):
+        plain(handler, count, most=150_000)
+        if count == 1:
+            stop.wait(20)
+
+    server.behaviour = slow
+    command = [sys.executable, "-m", "refquant", "fetch", "yolov7x", "-o", str(tmp_path / "x.pt")]
+    command += ["--from", server.url.rsplit("/", 1)[0]]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while download.size_of(tmp_path / "x.pt.part") < 131_072 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    first.send_signal(kill)
+    _, error = first.communicate(timeout=20)
+    stop.set()
+    assert first.returncode == (130 if kill == signal.SIGINT else -kill), error
+    assert names(tmp_path) == ["x.pt.part", "x.pt.part.etag"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x.pt").read_bytes() == DATA
+    assert names(tmp_path) == ["x.pt"]
+    assert int(server.requests[1]["Range"][len("bytes=") : -1]) >= 131_072
+
+
+def test_reasons_are_short():
+    assert download.reason(OSError(28, "No space left on device")) == "No space left on device"
+    assert isinstance(download.StartOver(""), Interrupted)

@@ -8,7 +8,8 @@ With the same number of levels in [0, p] and [p, m], the expected squared error 
 It is convex on (0, m/2), with its minimum where half of its derivative vanishes:
     g(p) = p - 2m * (1 - F(p)) - m * (m - 2p) * f(p) = 0                         (2)
     g'(p) = 1 + 4m * f(p) - m * (m - 2p) * f'(p)                                 (3)
-g increases on (0, m/2) and g(0) < 0, so there is one root where g(m/2) > 0, else none. Fits of it:
+g increases on (0, m/2) and g(0) < 0, so there is one root where g(m/2) > 0, that is F(m/2) > 3/4,
+else none. Fits of it:
     p = ln(0.86143114 m + 0.607901097496529)              Gaussian, 3 <= m <= 10 (4)
     p = 0.80304483 sqrt(m) - 0.3166785508381478           Laplacian, 3 <= m <= 10 (5)
 
@@ -40,30 +41,46 @@ Float64 = NDArray[np.float64]
 CLOSED, ROOT, HALF = 0, 1, 2
 CASES = ("closed", "root", "half")
 CLOSED_FROM, CLOSED_TO = 3.0, 10.0
+# Beyond WIDE sigma the fit is more than 0.3 off, and the bracket is halved first.
+WIDE = 20.0
 BISECTIONS = 12
-NEWTONS = 4
+NEWTONS = 6
 
 
 class Density(NamedTuple):
-    """A distribution of variance 1: tail 1 - F, density f, slope f', and the fit of the root."""
+    """A distribution of variance 1.
 
-    tail: Callable[[Float64], Float64]
-    density: Callable[[Float64], Float64]
-    slope: Callable[[Float64], Float64]
+    parts(p)   the tail 1 - F, the density f and its slope f' at p >= 0
+    fit(m)     (4) or (5)
+    least      the m with F(m/2) = 3/4: only above it there is a root
+    """
+
+    parts: Callable[[Float64], tuple[Float64, Float64, Float64]]
     fit: Callable[[Float64], Float64]
+    least: float
+
+
+def gaussian_parts(p: Float64) -> tuple[Float64, Float64, Float64]:
+    """Tail, density, slope of the normal distribution."""
+    density = normal_density(p)
+    return normal_tail(p, density), density, -p * density
+
+
+def laplacian_parts(p: Float64) -> tuple[Float64, Float64, Float64]:
+    """Tail, density, slope of the Laplacian distribution of variance 1."""
+    fall = exp(-math.sqrt(2) * p)
+    return fall / 2, fall / math.sqrt(2), -fall
 
 
 GAUSSIAN = Density(
-    tail=normal_tail,
-    density=normal_density,
-    slope=lambda p: -p * normal_density(p),
+    gaussian_parts,
     fit=lambda m: log(0.86143114 * m + 0.607901097496529),  # (4)
+    least=1.3489795003921634,  # twice the upper quartile of the normal distribution
 )
 LAPLACIAN = Density(
-    tail=lambda p: exp(-math.sqrt(2) * p) / 2,
-    density=lambda p: exp(-math.sqrt(2) * p) / math.sqrt(2),
-    slope=lambda p: -exp(-math.sqrt(2) * p),
+    laplacian_parts,
     fit=lambda m: 0.80304483 * np.sqrt(m) - 0.3166785508381478,  # (5)
+    least=0.9802581434685471,  # sqrt(2) * ln 2
 )
 
 
@@ -81,7 +98,7 @@ def breakpoints(x: Rows, density: Density, exact: bool = False) -> Breakpoints:
     spread = sigma > 0
     m = np.minimum(largest / np.where(spread, sigma, 1.0), 2.0**24)
     fits = spread & (m >= CLOSED_FROM) & (m <= CLOSED_TO) & (not exact)
-    has_root = spread & (g(m / 2, m, density) > 0)
+    has_root = spread & (m > density.least)
     case = np.where(fits, CLOSED, np.where(has_root, ROOT, HALF)).astype(np.uint8)
     p = largest / 2
     p[fits] = density.fit(m[fits]) * sigma[fits]
@@ -90,21 +107,31 @@ def breakpoints(x: Rows, density: Density, exact: bool = False) -> Breakpoints:
     return Breakpoints(p, case)
 
 
-def g(p: Float64, m: Float64, density: Density) -> Float64:
-    """Equation (2)."""
-    p = np.minimum(p, 32.0)  # beyond, tail and density are 0 beside p, and g > 0
-    return p - 2 * m * density.tail(p) - m * (m - 2 * p) * density.density(p)
-
-
 def root(m: Float64, density: Density) -> Float64:
-    """The root of (2) in (0, m/2), where there is one: bisection, then Newton's steps."""
+    """The root of (2) in (0, m/2), for m above `least`: Newton's steps, kept within a bracket."""
     low, high = np.zeros_like(m), np.minimum(m / 2, 32.0)
+    p = np.clip(density.fit(m), low, high)
+    far = m > WIDE
+    if far.any():  # the fit is no good start there
+        low[far], high[far] = halved(low[far], high[far], m[far], density)
+        p[far] = (low[far] + high[far]) / 2
+    for _ in range(NEWTONS):
+        value, rise = g(p, m, density)
+        p = np.clip(p - value / rise, low, high)
+    return p
+
+
+def g(p: Float64, m: Float64, density: Density) -> tuple[Float64, Float64]:
+    """Equations (2) and (3)."""
+    tail, f, slope = density.parts(p)
+    value = p - 2 * m * tail - m * (m - 2 * p) * f  # (2)
+    return value, 1 + 4 * m * f - m * (m - 2 * p) * slope  # (3)
+
+
+def halved(low: Float64, high: Float64, m: Float64, density: Density) -> tuple[Float64, Float64]:
+    """The bracket after BISECTIONS of it."""
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        below = g(middle, m, density) < 0
+        below = g(middle, m, density)[0] < 0
         low, high = np.where(below, middle, low), np.where(below, high, middle)
-    p = (low + high) / 2
-    for _ in range(NEWTONS):
-        rise = 1 + 4 * m * density.density(p) - m * (m - 2 * p) * density.slope(p)  # (3)
-        p = np.clip(p - g(p, m, density) / rise, low, high)
-    return p
+    return low, high

@@ -62,17 +62,18 @@ def normal_density(x: Float64) -> Float64:
     return exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
-def normal_tail(x: Float64) -> Float64:
-    """Equations (6) and (7): 1 - F(x), x >= 0."""
-    near, far = np.minimum(x, 3.0), np.maximum(x, 3.0)
-    square = near * near
+def normal_tail(x: Float64, density: Float64) -> Float64:
+    """Equations (6) and (7): 1 - F(x), 0 <= x <= 32, from the density at x."""
+    square = np.minimum(x, 3.0) ** 2
     total = np.ones_like(x)
     for i in range(SERIES_TERMS, 0, -1):  # 1 + x**2/3 * (1 + x**2/5 * (1 + ...))
-        total = total * (square / (2 * i + 1)) + 1.0
-    small = 0.5 - normal_density(near) * (near * total)  # (6)
+        total *= square * (1.0 / (2 * i + 1))
+        total += 1.0
+    tail = 0.5 - density * (x * total)  # (6)
     if not (x > 3.0).any():
-        return small
+        return tail
+    far = np.maximum(x, 3.0)
     below = far
     for i in range(FRACTION_TERMS, 0, -1):
         below = far + i / below
-    return np.where(x > 3.0, normal_density(far) / below, small)  # (7)
+    return np.where(x > 3.0, density / below, tail)  # (7)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from refquant._version import __version__
 from refquant.arrays.errors import BadInput
 from refquant.cli import (
+    audit,
     convert,
     detect,
     evaluate,
@@ -21,9 +22,13 @@ from refquant.cli import (
     quantize,
     study,
     verify,
+    warmup,
 )
 
-VERBS = (convert, info, detect, quantize, evaluate, study, golden, verify, export, fetch)
+VERBS = (
+    *(convert, info, detect, quantize, audit, evaluate, study),
+    *(golden, verify, export, fetch, warmup),
+)
 
 DESCRIPTION = """The golden reference for YOLOv7 and for the quantization of its weights.
 One verb, one file in; results on stdout, progress on stderr."""

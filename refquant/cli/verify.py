@@ -17,6 +17,7 @@ refquant verify G.h5 dump/ --map names.json      a folder of .npy, names mapped
 refquant verify G.h5 theirs.h5 --storage float16 --accumulator float32
 refquant verify G.h5 theirs.npz --algorithm any --unfolded --flush
 refquant verify G.h5 theirs.npz --only "model.105*" --allow-undecided
+refquant verify q.h5 codes.npz --codes yolov7.h5 NODE.codes and NODE.scale of another quantizer
 """
 TYPES = ("float32", "float16", "bfloat16", "tf32", "float32-truncated")
 
@@ -36,6 +37,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--variants", type=int, default=32, metavar="N",
         help="legitimate variants to run for evidence (default: %(default)s; 0: none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--codes", metavar="ORIGINAL",
+        help="compare codes: GOLDEN is a quantized model, ORIGINAL the model it came from",
     )  # fmt: skip
     parser.add_argument("--no-blame", action="store_true", help="do not look for causes")
     parser.add_argument(
@@ -69,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     from refquant.study.mapping import read_mapping
     from refquant.study.verify import verify
 
+    if options.codes:
+        return run_codes(options)
     if options.variants and options.variants < 32:
         raise BadInput(f"--variants {options.variants}", "fewer than 32 are no evidence: 0 or 32")
     declared = Declared(
@@ -95,6 +102,35 @@ def run(options: argparse.Namespace) -> int:
     else:
         show(report)
     return exit_code(report.verdict, options.allow_undecided)
+
+
+def run_codes(options: argparse.Namespace) -> int:
+    """Compare another quantizer's codes and scales with a quantized model's."""
+    from refquant.formats import load_model
+    from refquant.study.codes import compare_codes
+    from refquant.study.tensors import integers_of
+
+    rows = compare_codes(
+        load_model(options.golden), load_model(options.codes), integers_of(options.other)
+    )
+    wrong = [row["node"] for row in rows if row["explanation"] != "equal"]
+    verdict = "wrong" if wrong else "consistent"
+    first = next(iter(wrong), None)
+    cause = next((row["explanation"] for row in rows if row["node"] == first), None)
+    if options.json:
+        facts: dict[str, Any] = {
+            "verdict": verdict,
+            "hypotheses": {},
+            "first_wrong": first,
+            "cause": cause,
+        }
+        print_json({**facts, "nodes": rows})
+        return int(bool(wrong))
+    header = ("layer", "codes", "differ", "largest", "scales", "explanation")
+    keys = ("node", "codes", "differ", "largest", "scales", "explanation")
+    print(table([[row.get(key) for key in keys] for row in rows], header))
+    print(f"\n{verdict}" + (f": {first}" if first else ""))
+    return int(bool(wrong))
 
 
 def exit_code(verdict: str, allow_undecided: bool) -> int:

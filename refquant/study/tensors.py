@@ -111,14 +111,14 @@ def header_of(stream: IO[bytes], size: int, where: object) -> tuple[tuple[int, .
     return shape, dtype, fortran
 
 
-def array_in(stream: IO[bytes], size: int, where: object) -> Array:
-    """The array of a .npy."""
+def array_in(stream: IO[bytes], size: int, where: object, floats: bool = True) -> Array:
+    """The array of a .npy, of floats or of any numbers."""
     shape, dtype, fortran = header_of(stream, size, where)
     data = stream.read(math.prod(shape) * dtype.itemsize)
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise BadInput(where, f"is cut off: shape {shape} needs more than {len(data)} bytes")
     array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-    return as_floats(array, where)
+    return as_floats(array, where) if floats else array
 
 
 def read_npy(path: Path) -> Array:
@@ -154,12 +154,21 @@ def npz_tensors(path: Path) -> Iterator[Tensor]:
         raise BadInput(path, f"is cut off or damaged ({error!s:.80})") from error
 
 
-def read_member(path: Path, member: str) -> Array:
+def integers_of(path: Path) -> dict[str, Array]:
+    """All numeric arrays of an .npz: codes are integers, which `Tensor.read` refuses."""
+    if not first_bytes(path).startswith(ZIP):
+        raise BadInput(path, "is no .npz", "write NODE.codes and NODE.scale with numpy.savez")
+    names = [tensor.name for tensor in npz_tensors(path)]
+    arrays = {name: read_member(path, f"{name}.npy", floats=False) for name in names}
+    return {name: array for name, array in arrays.items() if array.dtype.kind in "iuf"}
+
+
+def read_member(path: Path, member: str, floats: bool = True) -> Array:
     """One array of an .npz."""
     where = f"{path}: {member}"
     try:
         with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
-            return array_in(stream, archive.getinfo(member).file_size, where)
+            return array_in(stream, archive.getinfo(member).file_size, where, floats)
     except BadInput:
         raise
     except Exception as error:  # zlib, zipfile and struct each have their own kinds

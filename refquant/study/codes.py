@@ -1,0 +1,182 @@
+"""Quantization goldens: another tool's codes and scales against ours, and what explains them.
+
+w        (F, C, R, S) float32   the weight that both quantized
+ours     a QuantizedTensor       what this project stores for it
+theirs   codes (F, C, R, S) or rows (G, N), scale (G,) or (G, 1), zero_point likewise or none
+
+For every layer: how many codes differ, by how much at most, how far scales are apart, and the
+first of these that gives all of their codes from w (else "unknown"):
+
+    scale storage    codes chosen against our scale, not against theirs as it is stored    (1)
+    rounding         q = R(w / scale) + zero_point, clipped, with their scale; R is rint (half to
+                     even, ours), half away from 0, half up, truncation; or R of the sum   (2)
+    division         the same with w * (1 / scale) or w / scale rounded to float32 first  (3)
+    clipping         the same with a range that leaves out the lowest code                (4)
+    granularity      as many scales as another granularity has groups                      (5)
+
+The codes of (2) to (4) come from their own scale and zero point: what the scale should be is a
+separate question, answered by `scales` in the row.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.arrays.errors import BadInput
+from refquant.graph.graph import Model, array_of
+from refquant.quant.granularity import GRANULARITIES
+from refquant.quant.tensor import QuantizedTensor
+from refquant.study.variants import rounded
+
+Array = NDArray[Any]
+
+
+def half_away(x: Array) -> Array:
+    return np.sign(x) * np.floor(abs(x) + 0.5)
+
+
+ROUNDINGS: Mapping[str, Callable[[Array], Array]] = {
+    "half to even": np.rint,
+    "half away from zero": half_away,
+    "half up": lambda x: np.floor(x + 0.5),
+    "truncation": np.trunc,
+    "rounding down": np.floor,
+}
+
+
+def quotients(rows: Array, scale: Array) -> Iterator[tuple[str, Array]]:
+    """Equation (3): the ways to divide."""
+    exact = rows.astype(np.float64)
+    yield "", exact / scale
+    narrow = rows.astype(np.float32)
+    yield ", of a float32 quotient", (narrow / scale.astype(np.float32)).astype(np.float64)
+    inverse = np.float32(1) / scale.astype(np.float32)
+    yield ", of a product with the float32 reciprocal", (narrow * inverse).astype(np.float64)
+
+
+def explanations(rows: Array, scale: Array, zero: Array, bits: int) -> Iterator[tuple[str, Array]]:
+    """(what, codes) of equations (2) to (4), ours first."""
+    low, high = 0, 2**bits - 1
+    for lowest, clipping in ((low, ""), (low + 1, ", the lowest code left out")):
+        for name, rounding in ROUNDINGS.items():
+            for way, quotient in quotients(rows, scale):
+                q = np.clip(rounding(quotient) + zero, lowest, high)
+                yield f"rounding {name}{way}{clipping}", q
+                q = np.clip(rounding(quotient + zero), lowest, high)
+                yield f"rounding {name} of the sum with the zero point{way}{clipping}", q
+
+
+def compare_layer(
+    name: str, w: Array, ours: QuantizedTensor, theirs: Mapping[str, Array]
+) -> dict[str, Any]:
+    """The row of a layer; BadInput where `theirs` is not of its shape."""
+    if ours.rules.affine_map is None:
+        raise BadInput(name, f"scheme {ours.scheme} has no scale and zero point to compare")
+    own_scale, own_zero = (a.astype(float) for a in ours.rules.affine_map(ours.params, ours.bits))
+    row: dict[str, Any] = {"node": name, "codes": ours.codes.size}
+    scale = np.asarray(theirs["scale"], np.float64).reshape(-1, 1)
+    zero = np.asarray(theirs.get("zero_point", own_zero), np.float64).reshape(-1, 1)
+    if scale.shape != own_scale.shape:
+        return {**row, **other_granularity(ours, scale.size)}
+    codes = rows_of(name, ours, theirs["codes"])
+    if zero.shape != scale.shape:
+        raise BadInput(name, f"{zero.size} zero points for {scale.size} scales")
+    # Codes around 0 are ours minus the middle code, and so are their zero points.
+    middle = 2 ** (ours.bits - 1)
+    if codes.min() < 0:
+        codes = codes + middle
+        zero = zero + middle if "zero_point" in theirs else zero
+    off = abs(codes - ours.codes)
+    row |= {"differ": int((off > 0).sum()), "largest": int(off.max())}
+    row["scales"] = scales_text(scale, own_scale)
+    row["zero_points"] = int((zero != own_zero).sum())
+    if not row["differ"]:
+        return {**row, "explanation": "equal"}
+    return {**row, "explanation": explanation(name, w, ours, codes, scale, zero, own_scale)}
+
+
+def explanation(
+    name: str,
+    w: Array,
+    ours: QuantizedTensor,
+    codes: Array,
+    scale: Array,
+    zero: Array,
+    own_scale: Array,
+) -> str:
+    """The first of the docstring's list that gives all of their codes."""
+    rows = ours.grouping.to_rows(np.asarray(w, np.float32))
+    for what, q in explanations(rows, scale, zero, ours.bits):
+        if np.array_equal(q, codes):
+            plain = what == "rounding half to even"
+            return "their scale and zero point" if plain else what
+    if not np.array_equal(scale, own_scale):
+        for what, q in explanations(rows, own_scale, zero, ours.bits):
+            if np.array_equal(q, codes):
+                return (
+                    f"scale storage: codes chosen against the scale before it was stored, {what}"
+                )
+    return "unknown"
+
+
+def rows_of(name: str, ours: QuantizedTensor, codes: Array) -> Array:
+    """Codes as rows (G, N), whole numbers."""
+    codes = np.asarray(codes)
+    if codes.size != ours.codes.size and codes.size != math.prod(ours.shape):
+        raise BadInput(name, f"{codes.shape} codes, ours are {ours.shape}")
+    if not np.array_equal(codes, np.rint(codes)):
+        raise BadInput(name, "codes are not whole numbers")
+    whole = codes.astype(np.int64)
+    if whole.shape == ours.codes.shape:
+        return whole
+    if whole.shape != ours.shape:
+        raise BadInput(name, f"codes of shape {codes.shape}, neither {ours.shape} nor rows")
+    return ours.grouping.to_rows(whole)
+
+
+def scales_text(scale: Array, own: Array) -> str:
+    """How their scales are related to ours."""
+    if np.array_equal(scale, own):
+        return "equal"
+    for name in ("float16", "bfloat16"):
+        if np.array_equal(scale, rounded(own.astype(np.float32), name)):
+            return f"ours, stored as {name}"
+    if np.array_equal(scale.astype(np.float32), own.astype(np.float32)):
+        return "equal in float32"
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = scale / own
+    return f"{float(np.nanmin(ratio)):.6g} to {float(np.nanmax(ratio)):.6g} times ours"
+
+
+def other_granularity(ours: QuantizedTensor, groups: int) -> dict[str, Any]:
+    """Equation (5)."""
+    fits = [g.name for g in GRANULARITIES.values() if g.rows_shape(ours.shape)[0] == groups]
+    expected = ours.codes.shape[0]
+    text = f"{groups} scales, ours are {expected} ({ours.granularity})"
+    found = f"granularity: {' or '.join(fits)}" if fits else "unknown"
+    return {"differ": None, "largest": None, "scales": text, "explanation": found}
+
+
+def compare_codes(
+    quantized: Model, original: Model, theirs: Mapping[str, Array]
+) -> list[dict[str, Any]]:
+    """A row per quantized layer for which `theirs` has NODE.codes and NODE.scale."""
+    rows = []
+    for node in quantized.nodes:
+        weight = node.arrays.get("weight")
+        if not isinstance(weight, QuantizedTensor):
+            continue
+        keys = ("codes", "scale", "zero_point")
+        own = {k: theirs[f"{node.name}.{k}"] for k in keys if f"{node.name}.{k}" in theirs}
+        if not {"codes", "scale"} <= set(own):
+            continue
+        w = array_of(original[node.name].arrays["weight"])
+        if w.shape != weight.shape:
+            raise BadInput(node.name, f"the original has shape {w.shape}, not {weight.shape}")
+        rows.append(compare_layer(node.name, w, weight, own))
+    if not rows:
+        raise BadInput("codes", "no layer has NODE.codes and NODE.scale", "see refquant export")
+    return rows

@@ -1,0 +1,145 @@
+"""Codes of other tools: which differ, and what explains them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from refquant.arrays.errors import BadInput
+from refquant.cli.main import main
+from refquant.formats import save_model
+from refquant.formats.npz_export import export_npz
+from refquant.graph.architecture import build
+from refquant.quant.recipe import quantize_model, uniform
+from refquant.quant.tensor import quantize
+from refquant.study.codes import compare_codes, compare_layer
+
+# scale 1 and zero point 1 for the range -1 ... 14: 0.5 and 2.5 are ties.
+W = np.array([-1.0, 0.0, 0.5, 1.5, 2.5, 14.0], np.float32).reshape(1, 6, 1, 1)
+
+
+def ours(w=W, **options):
+    return quantize(w, bits=4, **options)
+
+
+def theirs(codes, scale, zero_point=None):
+    given = {"codes": np.asarray(codes), "scale": np.asarray(scale)}
+    return given if zero_point is None else {**given, "zero_point": np.asarray(zero_point)}
+
+
+def test_codes_of_a_worked_example():
+    tensor = ours()
+    assert tensor.codes.tolist() == [[0, 1, 1, 3, 3, 15]]
+    row = compare_layer("a", W, tensor, theirs([[0, 1, 2, 3, 4, 15]], [1.0], [1]))
+    assert row["differ"] == 2
+    assert row["largest"] == 1
+    assert row["explanation"] == "rounding half away from zero"
+    assert row["scales"] == "equal"
+
+
+def test_equal_codes_are_equal():
+    tensor = ours()
+    row = compare_layer("a", W, tensor, theirs(tensor.codes, tensor.params["scale"], [[1]]))
+    assert row["explanation"] == "equal"
+
+
+def random_case(granularity="filter"):
+    w = np.random.default_rng(0).standard_normal((8, 4, 3, 3)).astype(np.float32)
+    tensor = ours(w, granularity=granularity)
+    scale, zero = (tensor.params[k].astype(float) for k in ("scale", "zero_point"))
+    return w, tensor, w.reshape(8, -1).astype(float), scale, zero
+
+
+def clipped(q):
+    return np.clip(q, 0, 15)
+
+
+def test_truncation_and_a_missing_lowest_code_are_named():
+    w, tensor, rows, scale, zero = random_case()
+    q = clipped(np.trunc(rows / scale) + zero)
+    row = compare_layer("a", w, tensor, theirs(q, scale, zero))
+    assert row["explanation"] == "rounding truncation"
+    q = np.clip(np.rint(rows / scale) + zero, 1, 15)
+    row = compare_layer("a", w, tensor, theirs(q, scale, zero))
+    assert row["explanation"] == "rounding half to even, the lowest code left out"
+
+
+def test_the_storage_of_scales_is_named():
+    w, tensor, rows, scale, zero = random_case()
+    half = scale.astype(np.float16).astype(float)
+    row = compare_layer("a", w, tensor, theirs(clipped(np.rint(rows / half) + zero), half, zero))
+    assert row["scales"] == "ours, stored as float16"
+    assert row["explanation"] in ("their scale and zero point", "equal")
+    row = compare_layer("a", w, tensor, theirs(tensor.codes, half, zero))
+    assert row["explanation"] == "equal"
+
+
+def test_codes_chosen_against_a_scale_before_it_was_stored_are_found():
+    w, tensor, _, scale, zero = random_case()
+    half = scale.astype(np.float16).astype(float)
+    # A quotient that is 3 between the two scales tells which of them was used.
+    w[3, 2, 1, 1] = np.float32(3 * (scale[3, 0] + half[3, 0]) / 2)
+    before = clipped(np.trunc(w.reshape(8, -1) / scale) + zero)
+    assert not np.array_equal(before, clipped(np.trunc(w.reshape(8, -1) / half) + zero))
+    row = compare_layer("a", w, tensor, theirs(before, half, zero))
+    assert row["explanation"].startswith("scale storage")
+
+
+def test_another_granularity_is_named_by_its_number_of_scales():
+    w, tensor, *_ = random_case()
+    row = compare_layer("a", w, tensor, theirs(tensor.codes, [0.5]))
+    assert row["explanation"] == "granularity: layer"
+    assert (
+        compare_layer("a", w, tensor, theirs(tensor.codes, [0.5] * 7))["explanation"] == "unknown"
+    )
+
+
+def test_codes_around_zero_are_ours_minus_the_middle():
+    w = np.random.default_rng(0).standard_normal((8, 4, 3, 3)).astype(np.float32)
+    tensor = ours(w, scheme="symmetric")
+    signed = tensor.codes.astype(int) - 8
+    row = compare_layer("a", w, tensor, theirs(signed, tensor.params["scale"]))
+    assert row["explanation"] == "equal"
+
+
+def test_one_wrong_code_is_unknown():
+    w, tensor, _, scale, zero = random_case()
+    codes = tensor.codes.astype(int)
+    codes[3, 5] ^= 2
+    row = compare_layer("a", w, tensor, theirs(codes, scale, zero))
+    assert row["differ"] == 1
+    assert row["explanation"] == "unknown"
+
+
+def test_codes_of_another_shape_are_bad_input():
+    w, tensor, _, scale, zero = random_case()
+    with pytest.raises(BadInput, match="a: "):
+        compare_layer("a", w, tensor, theirs(tensor.codes[:, :5], scale, zero))
+    with pytest.raises(BadInput, match="whole"):
+        compare_layer("a", w, tensor, theirs(tensor.codes + 0.5, scale, zero))
+
+
+def test_the_verb_compares_an_export_with_its_model(capsys, tmp_path):
+    model = build("yolov7-tiny", 1 / 8, classes=2)
+    quantized = quantize_model(model, uniform("affine", "filter", 4))
+    save_model(model, tmp_path / "m.h5")
+    save_model(quantized, tmp_path / "q.h5")
+    export_npz(quantized, tmp_path / "q.npz")
+    command = ["verify", str(tmp_path / "q.h5"), str(tmp_path / "q.npz"), "--json"]
+    assert main([*command, "--codes", str(tmp_path / "m.h5")]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["verdict"] == "consistent"
+    assert len(result["nodes"]) == sum(node.op == "conv" for node in model.nodes)
+    with np.load(tmp_path / "q.npz") as arrays:
+        changed = dict(arrays)
+    changed["model.1.conv.codes"] = 15 - changed["model.1.conv.codes"]
+    np.savez(tmp_path / "q.npz", **changed)
+    assert main([*command, "--codes", str(tmp_path / "m.h5")]) == 1
+    assert json.loads(capsys.readouterr().out)["first_wrong"] == "model.1.conv"
+
+
+def test_a_file_without_codes_is_bad_input():
+    model = build("yolov7-tiny", 1 / 8, classes=2)
+    quantized = quantize_model(model, uniform("affine", "filter", 4))
+    with pytest.raises(BadInput, match="no layer"):
+        compare_codes(quantized, model, {"x": np.zeros(3)})

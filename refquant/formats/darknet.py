@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.formats.darknet_cfg import MOST_BYTES, parse
 from refquant.formats.darknet_layers import Level, Shapes, shapes_of
-from refquant.formats.maps import check_maps
+from refquant.formats.finish import finish
 from refquant.formats.official import LICENCE
-from refquant.graph.fold import fold as folded
-from refquant.graph.graph import Model, Node, cast, count, needed
+from refquant.graph.graph import Model, Node, count, needed
 
 EPS = 1e-5
 SHORT, LONG = 16, 20  # bytes before the numbers
@@ -63,9 +62,7 @@ def read(path: Path, *, fold: bool = True, eps: float | None = None) -> Model:
         "eps": repr(eps),
     }
     model = Model(nodes, names, False, count(nodes), source, LICENCE)
-    check_maps(model, cfg)
-    model = folded(model) if fold else model
-    return model.with_nodes(tuple(cast(node, np.float32) for node in model.nodes))
+    return finish(model, cfg, fold)
 
 
 def bytes_of(path: Path, most: int) -> bytes:

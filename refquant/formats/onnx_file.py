@@ -16,10 +16,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from refquant.arrays.errors import BadInput
-from refquant.formats.maps import check_maps
+from refquant.formats.finish import finish
 from refquant.formats.official import LICENCE
 from refquant.formats.onnx_body import BODY
 from refquant.formats.onnx_constants import constants_of
@@ -27,8 +25,7 @@ from refquant.formats.onnx_evaluate import raw_names, understood
 from refquant.formats.onnx_graph import Converter
 from refquant.formats.onnx_tail import Raw, anchors_in
 from refquant.graph.architecture import ARCHITECTURES
-from refquant.graph.fold import fold as folded
-from refquant.graph.graph import Model, Node, cast, count, needed
+from refquant.graph.graph import Model, Node, count, needed
 
 MOST_BYTES = 2**31 - 1  # of a protobuf message
 MOST_NODES = 10_000
@@ -53,9 +50,7 @@ def read(path: Path, *, fold: bool = True, arch: str | None = None) -> Model:
     names = tuple(f"class {i}" for i in range(classes))
     source = {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}
     model = Model(nodes, names, False, count(nodes), source, LICENCE)
-    check_maps(model, path)
-    model = folded(model) if fold else model
-    return model.with_nodes(tuple(cast(node, np.float32) for node in model.nodes))
+    return finish(model, path, fold)
 
 
 def content(path: Path) -> bytes:

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.maps import check_maps
+from refquant.formats.finish import finish
 from refquant.formats.state_dict import Tensors, model_by_name
-from refquant.graph.fold import fold as folded
-from refquant.graph.graph import Model, cast
+from refquant.graph.graph import Model
 
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2", "I64": "<i8"}
 MOST_BYTES = 2**32  # of a file; E6E in float32 has 0.67e9
@@ -40,9 +39,7 @@ def read(path: Path, *, fold: bool = True, arch: str | None = None) -> Model:
         raise BadInput(path, str(error)) from error
     origin = {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}
     model = model.with_source({**origin, **model.source})
-    check_maps(model, path)
-    model = folded(model) if fold else model
-    return model.with_nodes(tuple(cast(node, np.float32) for node in model.nodes))
+    return finish(model, path, fold)
 
 
 def content(path: Path) -> bytes:

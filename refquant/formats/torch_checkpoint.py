@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.maps import check_maps
+from refquant.formats.finish import finish
 from refquant.formats.official import LICENCE
 from refquant.formats.pickle_machine import Instance, shown
 from refquant.formats.state_dict import Tensors, model_by_name
@@ -39,8 +39,7 @@ from refquant.formats.torch_legacy import START, open_legacy
 from refquant.formats.torch_tensors import Arrays, Storages, check_view, storages_of
 from refquant.formats.torch_zip import Archive, open_archive, read_member, sha256_of
 from refquant.formats.unpickle import MAX_BYTES, unpickle
-from refquant.graph.fold import fold as folded
-from refquant.graph.graph import Model, cast, count
+from refquant.graph.graph import Model, count
 from refquant.graph.lower import lower
 
 SUFFIXES = (".pt", ".pth")
@@ -71,9 +70,7 @@ def read(
     Raises BadInput, in one line, for every file that is not such a checkpoint; what is in doubt is
     refused by the name of the layer, tensor or pickled name.
     """
-    model = unfolded(Path(path), arch)
-    model = folded(model) if fold else model
-    return model.with_nodes(tuple(cast(node, dtype) for node in model.nodes))
+    return finish(unfolded(Path(path), arch), path, fold, dtype)
 
 
 def unfolded(path: Path, arch: str | None = None) -> Model:
@@ -91,9 +88,7 @@ def unfolded(path: Path, arch: str | None = None) -> Model:
         if str(error).startswith(f"{path}: "):
             raise
         raise BadInput(path, str(error)) from error
-    model = model.with_source({**origin, **model.source})
-    check_maps(model, path)
-    return model
+    return model.with_source({**origin, **model.source})
 
 
 def whole_model(root: Instance, storages: Storages, arch: str | None) -> Model:

@@ -52,7 +52,14 @@ COUNTS = dict.fromkeys(Counts.__dataclass_fields__, int)
 
 def write(model: Model, path: str | os.PathLike[str]) -> str:
     """Write the model and return its content_sha256; the file appears whole or not at all."""
-    path = Path(path)
+    content, image = file_of(model, Path(path))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
+    return content
+
+
+def file_of(model: Model, path: Path) -> tuple[str, io.BytesIO]:
+    """The content_sha256 of a model and the bytes of its file; `path` is for messages."""
     check_model(model, path)
     groups = {node.name: group_of(node, index) for index, node in enumerate(model.nodes)}
     content = content_sha256(groups)
@@ -71,10 +78,7 @@ def write(model: Model, path: str | os.PathLike[str]) -> str:
         }
     )
     check_names(groups, root, path)
-    image = image_of(root, groups)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(image.getbuffer())
-    return content
+    return content, image_of(root, groups)
 
 
 def check_names(groups: Mapping[str, Group], root: bytes, path: Path) -> None:

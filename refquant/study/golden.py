@@ -8,12 +8,13 @@
     found   = NMS of the candidates in the last output, boxes in pixels of the picture
 
 From a picture's file on, decoders may differ by a grey level; from the decoded pixels on, every
-number is defined. Memory: the network's arena and one output at a time.
+number is defined. Memory: the network's arena and two outputs at a time.
 """
 
 import os
-import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,7 +29,7 @@ from refquant.detect.letterbox import Letterbox, letterbox, to_image, to_input
 from refquant.detect.predict import DETECT, place_of
 from refquant.formats import content_hash, hdf5
 from refquant.formats.node_json import group_of
-from refquant.graph.graph import INPUT, Model
+from refquant.graph.graph import INPUT, Model, Node
 from refquant.graph.walk import walk
 from refquant.ops.nms import candidates, nms
 from refquant.study.golden_file import (
@@ -99,10 +100,25 @@ def record_golden(
 
 
 def records(model: Model, x: Float32, threads: int) -> Iterator[tuple[Record, Float32]]:
-    """Equation (1): every node's record and output. The input tensor is number 0."""
-    for index, (node, y) in enumerate(walk(model, x, threads=threads), 1):
-        shape, text = tuple(int(size) for size in y.shape), statistics(y)
-        yield Record(node.name, node.op, node.inputs, index, shape, digest(y), text), y
+    """Equation (1): every node's record and output. The input tensor is number 0.
+
+    Another thread digests an output while the next one is computed, so two are in memory.
+    """
+    waiting: deque[tuple[Future[Record], Float32]] = deque()
+    with ThreadPoolExecutor(1) as executor:
+        for index, (node, y) in enumerate(walk(model, x, threads=threads), 1):
+            waiting.append((executor.submit(record_of, node, index, y), y))
+            if len(waiting) > 1:
+                future, earlier = waiting.popleft()
+                yield future.result(), earlier
+        for future, y in waiting:
+            yield future.result(), y
+
+
+def record_of(node: Node, index: int, y: Float32) -> Record:
+    """The record of a node's output."""
+    shape = tuple(int(size) for size in y.shape)
+    return Record(node.name, node.op, node.inputs, index, shape, digest(y), statistics(y))
 
 
 def put_whole(
@@ -153,7 +169,7 @@ def model_part(model: Model, with_model: bool) -> tuple[dict[str, Any], dict[str
     if not with_model:
         groups = {node.name: group_of(node, index) for index, node in enumerate(model.nodes)}
         return {**facts, "content_sha256": content_hash.content_sha256(groups)}, {}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.h5"
-        content = hdf5.write(model, path)
-        return {**facts, "content_sha256": content}, {"model": np.fromfile(path, np.uint8)}
+    content, image = hdf5.file_of(model, Path(facts["name"] or "model"))
+    return {**facts, "content_sha256": content}, {
+        "model": np.frombuffer(image.getbuffer(), np.uint8)
+    }

@@ -53,6 +53,7 @@ from refquant.graph.graph import INPUT, Model
 
 FORMAT, FORMAT_VERSION = "refquant-golden", 1
 WHOLE = ("boxes", "scores", "classes")
+PIECE = 1 << 15  # elements: 256 KB in float64, which stay in a second-level cache
 
 ROOT = {
     "arithmetic": int,
@@ -104,14 +105,29 @@ def content_sha256(entries: Iterable[tuple[str, str, tuple[int, ...], str]]) -> 
 
 
 def statistics(array: Array) -> dict[str, Any]:
-    """Of the finite values, in float64; None where there are none."""
-    finite = array[np.isfinite(array)].astype(np.float64, copy=False)
-    result: dict[str, Any] = {"nonfinite": int(array.size - finite.size)}
-    if not finite.size:
+    """Of the finite values, summed in float64, a piece at a time; None where there are none."""
+    flat, count, total, squares = array.reshape(-1), 0, 0.0, 0.0
+    low, high = np.inf, -np.inf
+    for first in range(0, flat.size, PIECE):
+        piece = flat[first : first + PIECE].astype(np.float64)
+        if not np.isfinite(piece).all():
+            piece = piece[np.isfinite(piece)]
+        if piece.size:
+            count += piece.size
+            low, high = min(low, float(piece.min())), max(high, float(piece.max()))
+            total += float(piece.sum())
+            # No dot product: a BLAS wakes its threads for it, 3 ms a piece on a busy machine.
+            squares += float(np.multiply(piece, piece, out=piece).sum())
+    result: dict[str, Any] = {"nonfinite": int(flat.size - count)}
+    if not count:
         return {**result, "min": None, "max": None, "mean": None, "rms": None}
-    rms = float(np.sqrt(np.square(finite, dtype=np.float64).mean()))
-    low, high, mean = float(finite.min()), float(finite.max()), float(finite.mean(dtype=float))
-    return {**result, "min": low, "max": high, "mean": mean, "rms": rms}
+    return {
+        **result,
+        "min": low,
+        "max": high,
+        "mean": total / count,
+        "rms": float(np.sqrt(squares / count)),
+    }
 
 
 class Golden:

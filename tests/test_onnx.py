@@ -308,6 +308,13 @@ def test_too_much_is_refused(tmp_path, monkeypatch):
         load_model(path)
 
 
+def test_raw_maps_without_end_are_refused_before_they_are_made(tmp_path):
+    operation, constants = head()
+    path = written(tmp_path, graph([operation], constants=constants, shape=(64, 3, 4096, 4096)))
+    with pytest.raises(BadInput, match="its raw maps have more than 33554432 numbers"):
+        load_model(path, arch="yolov7")
+
+
 def test_without_the_library_the_remedy_is_told(tmp_path, monkeypatch):
     path = written(tmp_path, changed())
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)

@@ -17,6 +17,7 @@ The operations themselves are in onnx_evaluate.py.
 """
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from refquant.ops.head import decode_math
 
 RTOL, ATOL = 1e-5, 1e-4  # (2)
 SEED = 7
+MOST_RAW = 2**25  # numbers in the raw maps; P6 at 1280 pixels has 8.7 million
 
 Array = NDArray[Any]
 Anchors = Sequence[Sequence[tuple[int, int]]]
@@ -60,6 +62,10 @@ def anchors_in(
     strides = tuple(raw.stride for raw in raws)
     if not raws or len(set(strides)) != len(raws) or len(raws) > 8:
         raise BadInput("graph", f"it has raw maps of strides {strides[:9]}, not one per level")
+    if sum(prod(raw.shape) for raw in raws) > MOST_RAW:
+        raise BadInput(
+            "graph", f"its raw maps have more than {MOST_RAW} numbers", "export smaller"
+        )
     rng = np.random.default_rng(SEED)
     maps = {raw.node: rng.standard_normal(raw.shape) for raw in raws}
     problems: list[BadInput] = []

@@ -110,8 +110,9 @@ class Network:
             halo = self.plan.halos.get(key.root, 0)
             rows = self.plan.rows[key]
             held = self.maps[key].from_row(0, rows.end - rows.top)
-            if halo:
-                steps.append(step(BORDER, held.blocks, **output_fields(held), padding=halo))
+            for name in self.plan.padded.get(key.root, ()):
+                part = held.part(self.plan.roots[name][1], self.plan.shapes[name][0])
+                steps.append(step(BORDER, part.blocks, **output_fields(part), padding=halo))
             kept = Key(key.root, key.band - 1, kept=True)
             if key.band > 0 and kept in self.maps:
                 steps.append(copy_of(self.maps[kept], held.from_row(0, self.maps[kept].rows)))

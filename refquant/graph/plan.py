@@ -11,7 +11,7 @@ other inputs are copied. An input of a concat may be a concat.
     shapes    (C, H, W) of every node, from the image's H and W                            (1)
     parts     node -> (concat, first channel), where it is written in place                (2)
     roots     the maps that get memory: nodes that are no parts, and the image
-    halo      of a root: the largest padding of a convolution that reads it or its parts   (3)
+    halo      of a root: the largest padding with which it or a part of it is read         (3)
     order     of (node, band): the stem band by band (bands.py), then the others once      (4)
     lives     of maps: first writer and last reader, as positions in that order            (5)
     offsets   of maps in the arena, so that lives and memory do not both overlap           (6)
@@ -51,6 +51,7 @@ class Plan(NamedTuple):
 
     shapes: Mapping[str, Shape]
     roots: Mapping[str, tuple[str, int]]  # of each node: its root, and its first channel there
+    padded: Mapping[str, Sequence[str]]  # of roots: the nodes' outputs that need a border of zeros
     halos: Mapping[str, int]  # of roots; 0 where missing
     stem: Stem
     order: Sequence[tuple[int, int]]  # (node, band)
@@ -92,13 +93,25 @@ def plan(model: Model, height: int, width: int, *, in_bands: bool = True) -> Pla
     order += [(i, WHOLE) for i in range(stem.length, len(nodes))]
     rows = rows_held(nodes, shapes, owners, stem, planar)
     lives = lives_of(nodes, order, owners, rows, planar)
-    halos = halos_of(nodes, owners)
+    padded = padded_of(nodes, owners)
+    halos = {root: max(of_root.values()) for root, of_root in padded.items()}
     room = {key: map_of(key, rows, shapes, halos, planar) for key in lives}
     sizes = {key: place.plane * place.blocks for key, place in room.items()}
     offsets = offsets_of(sizes, lives)
     maps = {key: map_of(key, rows, shapes, halos, planar, offsets[key]) for key in lives}
     size = max(offsets[key] + sizes[key] for key in lives)
-    return Plan(shapes, roots, halos, stem, order, rows, maps, lives, size)
+    return Plan(
+        shapes,
+        roots,
+        {r: list(p) for r, p in padded.items()},
+        halos,
+        stem,
+        order,
+        rows,
+        maps,
+        lives,
+        size,
+    )
 
 
 def shapes_of(nodes: Sequence[Node], image: Shape) -> dict[str, Shape]:
@@ -162,14 +175,15 @@ def root_of(name: str, parts: Mapping[str, tuple[str, int]]) -> tuple[str, int]:
     return name, channel
 
 
-def halos_of(nodes: Sequence[Node], owners: Mapping[str, str]) -> dict[str, int]:
-    """Equation (3); maps without a halo are left out."""
-    halos: dict[str, int] = {}
+def padded_of(nodes: Sequence[Node], owners: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Equation (3): of each root, which nodes' outputs are read with padding, and how much."""
+    padded: dict[str, dict[str, int]] = {}
     for node in nodes:
         if node.op == "conv" and node.attributes["padding"] > 0:
-            root = owners[node.inputs[0]]
-            halos[root] = max(halos.get(root, 0), node.attributes["padding"])
-    return halos
+            (name,) = node.inputs
+            of_root = padded.setdefault(owners[name], {})
+            of_root[name] = max(of_root.get(name, 0), node.attributes["padding"])
+    return padded
 
 
 def rows_held(

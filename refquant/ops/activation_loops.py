@@ -23,7 +23,7 @@ from refquant.ops.activation import (
     P,
 )
 from refquant.ops.jit import inlined, inner
-from refquant.ops.simd import choose, every, floor, fma, power_of_two
+from refquant.ops.simd import choose, every, floor, fma, power_of_two, times_power_of_two
 
 P0, P1, P2, P3, P4 = P
 HALF, ZERO, MINUS_ZERO = np.float32(0.5), np.float32(0.0), np.float32(-0.0)
@@ -39,11 +39,12 @@ EASY = np.float32(87.0)
 
 @inlined
 def reduced(t: Any) -> Any:
-    """(mantissa, n) with exp(t) = mantissa * 2**n, equations (5) to (7)."""
-    n = fma(t, LOG2_E, ROUNDER) - ROUNDER  # (5)
+    """(mantissa, M + n) with exp(t) = mantissa * 2**n, equations (5) to (7)."""
+    rounded = fma(t, LOG2_E, ROUNDER)
+    n = rounded - ROUNDER  # (5)
     r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, t))  # (6)
     p = fma(fma(fma(fma(P0, r, P1), r, P2), r, P3), r, P4)  # (7)
-    return fma(p, r * r, r) + ONE, n
+    return fma(p, r * r, r) + ONE, rounded
 
 
 @inner
@@ -51,7 +52,8 @@ def exp(t: Any) -> Any:
     """exp(t), equations (4) to (8) of activation.py."""
     t = choose(t > LOWEST, t, LOWEST)
     t = choose(t < HIGHEST, t, HIGHEST)  # (4)
-    mantissa, n = reduced(t)
+    mantissa, rounded = reduced(t)
+    n = rounded - ROUNDER
     half = floor(n * HALF)
     return mantissa * power_of_two(half) * power_of_two(n - half)  # (8)
 
@@ -59,8 +61,8 @@ def exp(t: Any) -> Any:
 @inlined
 def easy_exp(t: Any) -> Any:
     """exp(t) for |t| < EASY."""
-    mantissa, n = reduced(t)
-    return mantissa * power_of_two(n)
+    mantissa, rounded = reduced(t)
+    return times_power_of_two(mantissa, rounded)  # (8)
 
 
 @inlined

@@ -33,12 +33,15 @@ from refquant.ops.simd import (
     tile_6x4,
     tile_8x2,
 )
-from refquant.ops.steps import LEAKY, LINEAR, SIGMOID, SILU
+from refquant.ops.steps import LEAKY, LINEAR, MOST_PIXELS, SIGMOID, SILU
 
 LINE = 64
-# A thread's scratch memory, bytes from its start: where each pixel of a tile is in the input, in
-# the output, and where the bias is, 8 int64 each; a dequantized panel.
-WINDOWS, OUTPUTS, BIASES, PANEL = 0, 64, 128, 192
+# A thread's scratch memory, bytes from its start: where the bias is, once per pixel of a tile;
+# where each pixel of the item is in the input, and in the output, 8 bytes each; a dequantized
+# panel.
+BIASES, WINDOWS = 0, 64
+OUTPUTS = WINDOWS + 8 * (MOST_PIXELS + 8)
+PANEL = OUTPUTS + 8 * (MOST_PIXELS + 8)
 
 
 @inner
@@ -47,6 +50,7 @@ def conv_item(step: Any, item: int, scratch: int) -> None:
     group = item % step.groups
     bounds = step.bounds + item // step.groups * 8
     first, last = load_int(bounds), load_int(bounds + 8)
+    locate_pixels(step, group, first, last, scratch)
     for k in range(0, step.products, step.chain):
         count = min(step.chain, step.products - k)
         if step.code_bits == 0:
@@ -55,11 +59,34 @@ def conv_item(step: Any, item: int, scratch: int) -> None:
             weight = scratch + PANEL
             dequantize_panel(step, group, k, count, weight)
         if step.vectors == 4:
-            conv_block_6x4(step, group, first, last, k, count, weight, scratch)
+            conv_block_6x4(step, group, last - first, k, count, weight, scratch)
         elif step.vectors == 2:
-            conv_block_8x2(step, group, first, last, k, count, weight, scratch)
+            conv_block_8x2(step, group, last - first, k, count, weight, scratch)
         else:
-            conv_block_6x1(step, group, first, last, k, count, weight, scratch)
+            conv_block_6x1(step, group, last - first, k, count, weight, scratch)
+
+
+@inner
+def locate_pixels(step: Any, group: int, first: int, last: int, scratch: int) -> None:
+    """Write down where every pixel of an item is; a tile more repeats the last one."""
+    windows, outputs = scratch + WINDOWS, scratch + OUTPUTS
+    x_row, x_pixel = step.stride * step.x_row, step.stride * step.x_pixel
+    row, column = first // step.columns, first % step.columns
+    window = step.x + row * x_row + column * x_pixel
+    output = step.y + group * step.vectors * step.y_plane + row * step.y_row + column * LINE
+    left = last - first
+    while left > 0:
+        run = min(step.columns - column, left)
+        for p in range(run):
+            store_int(windows + 8 * p, window + p * x_pixel)
+            store_int(outputs + 8 * p, output + p * LINE)
+        windows, outputs, left = windows + 8 * run, outputs + 8 * run, left - run
+        window += x_row - column * x_pixel
+        output += step.y_row - column * LINE
+        column = 0
+    for p in range(8):
+        store_int(windows + 8 * p, load_int(windows - 8))
+        store_int(outputs + 8 * p, load_int(outputs - 8))
 
 
 def conv_block(pixels: int, vectors: int, tile: Any) -> Any:
@@ -67,53 +94,33 @@ def conv_block(pixels: int, vectors: int, tile: Any) -> Any:
 
     @inner
     def block(
-        step: Any,
-        group: int,
-        first: int,
-        last: int,
-        k: int,
-        count: int,
-        weight: int,
-        scratch: int,
+        step: Any, group: int, total: int, k: int, count: int, weight: int, scratch: int
     ) -> None:
-        # Fields of the step get names here, so that they stay in registers: LLVM must expect every
-        # store to change a record in memory.
-        stride, columns, y_row, y_plane = step.stride, step.columns, step.y_row, step.y_plane
-        x_row, x_pixel = stride * step.x_row, stride * step.x_pixel
-        windows, outputs = scratch + WINDOWS, scratch + OUTPUTS
-        offsets = step.offsets + 8 * k
-        starts, start_plane = outputs, y_plane
-        if k == 0:
-            starts, start_plane = scratch + BIASES, LINE
-            for p in range(pixels):
-                store_int(starts + 8 * p, step.bias + group * vectors * LINE)
+        offsets, y_plane = step.offsets + 8 * k, step.y_plane
+        biases = scratch + BIASES
+        for p in range(pixels):
+            store_int(biases + 8 * p, step.bias + group * vectors * LINE)
         activation = step.activation if k + count == step.products else LINEAR
         # The panel that comes next in memory is next to be used: a share of it per tile.
-        tiles = (last - first + pixels - 1) // pixels
+        tiles = (total + pixels - 1) // pixels
         ahead = weight + count * LINE * vectors
         share = (count * vectors + tiles - 1) // tiles * LINE if step.code_bits == 0 else 0
-        row, column = first // columns, first % columns
-        window = step.x + row * x_row + column * x_pixel
-        output = step.y + group * vectors * y_plane + row * y_row + column * LINE
-        for pixel in range(first, last, pixels):
-            present = min(pixels, last - pixel)
-            for p in range(pixels):
-                store_int(windows + 8 * p, window)
-                store_int(outputs + 8 * p, output)
-                if p < present - 1 or present == pixels:
-                    column += 1
-                    window += x_pixel
-                    output += LINE
-                    if column == columns:
-                        column = 0
-                        window += x_row - columns * x_pixel
-                        output += y_row - columns * LINE
+        for first in range(0, total, pixels):
+            windows, outputs = scratch + WINDOWS + 8 * first, scratch + OUTPUTS + 8 * first
+            starts, start_plane = (biases, LINE) if k == 0 else (outputs, y_plane)
             for line in range(ahead, ahead + share, LINE):
                 prefetch_l2(line)
             ahead += share
             tile(windows, offsets, count, weight, starts, start_plane, outputs, y_plane)
+            # The tile before, since nobody waits for that one any more; no pixels before the
+            # first.
             if activation != LINEAR:
-                activate(outputs, y_plane, activation, present, vectors)
+                before = outputs - 8 * pixels
+                activate(before, y_plane, activation, pixels if first > 0 else 0, vectors)
+        if activation != LINEAR:
+            done = (tiles - 1) * pixels
+            outputs = scratch + OUTPUTS + 8 * done
+            activate(outputs, y_plane, activation, total - done, vectors)
 
     return block
 

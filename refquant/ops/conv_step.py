@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from refquant.ops.blocked import LANES, LINE, Map, aligned, product_offsets
 from refquant.ops.conv import channels_per_block
 from refquant.ops.panels import PackedPanels, Panels
-from refquant.ops.steps import CONV, FUSED, step
+from refquant.ops.steps import CONV, FUSED, MOST_PIXELS, step
 from refquant.ops.tiles import TILES
 
 Array = NDArray[np.float32]
@@ -113,7 +113,7 @@ def item_bounds(
     tile = TILES[panels.vectors].pixels
     groups = -(-F // (panels.vectors * LANES))
     panel = min(C * R * S, products_per_block(panels.shape)) * panels.vectors * LINE
-    room = (CACHE - panel) // (4 * C * stride * stride)
+    room = min((CACHE - panel) // (4 * C * stride * stride), MOST_PIXELS - tile)
     bounds, pixels = [0], y.rows * y.columns
     while bounds[-1] < pixels:
         left = pixels - bounds[-1]

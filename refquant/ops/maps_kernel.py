@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from refquant.ops.jit import inner
-from refquant.ops.simd import choose, load, load_one, store, store_one
+from refquant.ops.simd import choose, load, load_one, prefetch_l2, store, store_one
 
 LINE = 64
+AHEAD = 16384  # bytes; a pooling waits for memory, and the CPU alone does not look that far ahead
 NAN, ZERO = np.float32(np.nan), np.float32(0)
 
 
@@ -51,6 +52,8 @@ def pool_row(step: Any, block: int, h: int, maxima: int) -> None:
     for q in range(step.columns):
         left = q * step.stride - step.padding
         first, last = max(left, 0), min(left + step.kernel, step.input_columns)
+        for w in range(first, last):
+            prefetch_l2(row + w * LINE + AHEAD)
         best = load(row + first * LINE)
         for w in range(first + 1, last):
             best = larger(load(row + w * LINE), best)

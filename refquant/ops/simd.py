@@ -16,7 +16,8 @@ with no licence to reorder or to contract: the bits do not depend on the mapping
     fma(x, y, z)                        round(x * y + z), one rounding
     floor(x)                            the largest whole number <= x
     power_of_two(n)                     2.0**n for a whole n in [-126, 127]
-`choose`, `fma`, `floor` and `power_of_two` take float32 as well. A CPU without a fused
+    times_power_of_two(x, 1.5*2**23+n)  x * 2.0**n, if both are normal numbers
+The last five take float32 as well. A CPU without a fused
 multiply-add gets calls of the C library's fmaf from LLVM: the same bits.
 
 An address is an int64 in bytes; nothing checks it, so only plans make addresses (graph/plan.py).
@@ -176,6 +177,16 @@ def fused(builder: Any, x: Any, y: Any, z: Any) -> Any:
     return builder.call(function_of(builder, name, x.type, *[x.type] * 3), [x, y, z])
 
 
+def integers_like(value: Any) -> Any:
+    """The type of int32, as many as `value` has float32."""
+    return ir.VectorType(INT32, LANES) if value.type == VECTOR else INT32
+
+
+def integers(kind: Any, value: int) -> Any:
+    """That integer, in all lanes if the type has lanes."""
+    return ir.Constant(kind, [value] * LANES if kind != INT32 else value)
+
+
 @word_of_one_kind
 def choose(builder: Any, test: Any, x: Any, y: Any) -> Any:
     """x where `test` (Mask, or bool for float32) holds, y elsewhere."""
@@ -209,13 +220,20 @@ def floor(builder: Any, x: Any) -> Any:
 @word_of_one_kind
 def power_of_two(builder: Any, n: Any) -> Any:
     """2.0**n for a whole n in [-126, 127]: its exponent field, and nothing else."""
-    whole = ir.VectorType(INT32, LANES) if n.type == VECTOR else INT32
+    whole = integers_like(n)
+    field = builder.add(builder.fptosi(n, whole), integers(whole, 127))
+    return builder.bitcast(builder.shl(field, integers(whole, 23)), n.type)
 
-    def constant(value: int) -> Any:
-        return ir.Constant(whole, [value] * LANES if n.type == VECTOR else value)
 
-    field = builder.add(builder.fptosi(n, whole), constant(127))
-    return builder.bitcast(builder.shl(field, constant(23)), n.type)
+@word_of_one_kind
+def times_power_of_two(builder: Any, x: Any, rounded: Any) -> Any:
+    """x * 2.0**n for rounded = 1.5 * 2**23 + n, n whole, where x and the product are normal.
+
+    The low bits of `rounded` are n; moved into the exponent field they add n to the exponent of x.
+    """
+    whole = integers_like(x)
+    n = builder.shl(builder.bitcast(rounded, whole), integers(whole, 23))
+    return builder.bitcast(builder.add(builder.bitcast(x, whole), n), x.type)
 
 
 def pointer(builder: Any, where: Any, kind: Any, offset: int = 0) -> Any:

@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 KINDS = ("conv", "max_pool", "upsample", "add", "copy", "border", "decode")
 CONV, MAX_POOL, UPSAMPLE, ADD, COPY, BORDER, DECODE = range(len(KINDS))
 
+MOST_PIXELS = 4096  # of an item of a convolution
+
 FUSED = ("linear", "silu", "leaky", "sigmoid")
 LINEAR, SILU, LEAKY, SIGMOID = range(len(FUSED))
 

@@ -22,8 +22,9 @@ from refquant.ops.tiles import TILES
 
 Array = NDArray[np.float32]
 
-CACHE = 900_000  # bytes of L2 that an item's input rows and its panel may take together
-LEAST_TILES = 12  # of an item, so that a panel is worth fetching
+CACHE = 900_000  # bytes of L2 that an item's input rows and its panel may take together, but
+MANY_TILES = 64  # of an item are more important; the input then comes from the next cache
+LEAST_TILES = 24  # of an item on several threads: fetching a panel costs as much as a tile
 
 
 def filters_computed(panels: Panels | PackedPanels) -> int:
@@ -113,7 +114,8 @@ def item_bounds(
     tile = TILES[panels.vectors].pixels
     groups = -(-F // (panels.vectors * LANES))
     panel = min(C * R * S, products_per_block(panels.shape)) * panels.vectors * LINE
-    room = min((CACHE - panel) // (4 * C * stride * stride), MOST_PIXELS - tile)
+    room = max((CACHE - panel) // (4 * C * stride * stride), MANY_TILES * tile)
+    room = min(room, MOST_PIXELS - tile)
     bounds, pixels = [0], y.rows * y.columns
     while bounds[-1] < pixels:
         left = pixels - bounds[-1]

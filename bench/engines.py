@@ -2,7 +2,7 @@
 
 `python bench/engines.py ENGINE MODEL THREADS` loads the model and then answers lines on stdin:
     run       one forward pass: wall and CPU seconds
-    outputs   the path of a file with the raw maps of the head, of the bench's image
+    outputs   the path of a file with the predictions for the bench's image
     memory    the peak resident memory of the process in bytes
 All engines get the same folded float32 model and the same image. MODEL is an architecture's
 name, or an HDF5 file that holds one.
@@ -23,7 +23,8 @@ from refquant.formats import load_model
 from refquant.graph.architecture import ARCHITECTURES, build
 from refquant.graph.engine import prepared
 from refquant.graph.graph import Model, Node, array_of
-from refquant.graph.walk import run, walk
+from refquant.graph.walk import run
+from refquant.ops.head import decode_fast
 
 SIZE = 640
 Forward = Callable[[], list[np.ndarray]]
@@ -39,26 +40,21 @@ def model_of(name: str) -> Model:
     return build(name) if name in ARCHITECTURES else load_model(name)
 
 
-def refquant(name: str, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
-    """Ours: predictions, the decode included; raw maps on demand."""
+def refquant(name: str, x: np.ndarray, threads: int) -> Forward:
+    """Ours."""
     ready = prepared(model_of(name))
-
-    def raw() -> list[np.ndarray]:
-        maps = {node.name: y for node, y in walk(ready, x, threads=threads)}
-        return [maps[name] for name in ready.head.inputs]
-
-    return lambda: [run(ready, x, threads=threads)], raw
+    return lambda: [run(ready, x, threads=threads)]
 
 
-def refquant_4bit(name: str, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
+def refquant_4bit(name: str, x: np.ndarray, threads: int) -> Forward:
     """Ours with weights of 4 bits, affine per filter, that stay packed."""
     from refquant.quant.recipe import quantize_model, uniform
 
     ready = prepared(quantize_model(model_of(name), uniform(bits=4)))
-    return lambda: [run(ready, x, threads=threads)], list
+    return lambda: [run(ready, x, threads=threads)]
 
 
-def onnxruntime(name: str, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
+def onnxruntime(name: str, x: np.ndarray, threads: int, raw: bool = False) -> Forward:
     """onnxruntime on the CPU: all optimisations, its arena on."""
     import onnxruntime as ort
     from onnx_export import onnx_model
@@ -68,21 +64,23 @@ def onnxruntime(name: str, x: np.ndarray, threads: int) -> tuple[Forward, Forwar
     options.enable_cpu_mem_arena = True
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    exported = onnx_model(model_of(name), SIZE, SIZE).SerializeToString()
+    exported = onnx_model(model_of(name), SIZE, SIZE, raw=raw).SerializeToString()
     session = ort.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
-
-    def forward() -> list[np.ndarray]:
-        return session.run(None, {"images": x})
-
-    return forward, forward
+    return lambda: session.run(None, {"images": x})
 
 
-def torch(name: str, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
-    """torch in eager mode, operation by operation."""
+def onnxruntime_raw(name: str, x: np.ndarray, threads: int) -> Forward:
+    """onnxruntime without the decode."""
+    return onnxruntime(name, x, threads, raw=True)
+
+
+def torch(name: str, x: np.ndarray, threads: int) -> Forward:
+    """torch in eager mode, operation by operation, and our decode."""
     import torch as t
 
     t.set_num_threads(threads)
     model = model_of(name)
+    anchors, strides = model.head.arrays["anchors"], model.head.attributes["strides"]
     arrays = {
         (node.name, key): t.from_numpy(array_of(value).copy())
         for node in model.nodes
@@ -99,9 +97,10 @@ def torch(name: str, x: np.ndarray, threads: int) -> tuple[Forward, Forward]:
             for name in set(node.inputs):
                 if last[name] == i:
                     del maps[name]
-        return [maps[name].numpy() for name in model.head.inputs]
+        raw = [maps[name].numpy() for name in model.head.inputs]
+        return [decode_fast(*raw, anchors=anchors, strides=strides)]
 
-    return forward, forward
+    return forward
 
 
 def torch_node(node: Node, xs: list[Any], arrays: dict[Any, Any]) -> Any:
@@ -127,6 +126,7 @@ ENGINES = {
     "refquant": refquant,
     "refquant-4bit": refquant_4bit,
     "onnxruntime": onnxruntime,
+    "onnxruntime-raw": onnxruntime_raw,
     "torch": torch,
 }
 
@@ -143,12 +143,12 @@ def peak_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def answer(request: str, forward: Forward, raw: Forward) -> str:
+def answer(request: str, forward: Forward) -> str:
     if request == "memory":
         return str(peak_memory())
     if request == "outputs":
         with tempfile.NamedTemporaryFile(suffix=".npz", delete=False) as file:
-            np.savez(file, *raw())
+            np.savez(file, *forward())
         return file.name
     wall, cpu = time.perf_counter(), time.process_time()
     forward()
@@ -158,10 +158,10 @@ def answer(request: str, forward: Forward, raw: Forward) -> str:
 def main() -> None:
     engine, name, threads = sys.argv[1:]
     sys.path.insert(0, str(Path(__file__).parent))
-    forward, raw = ENGINES[engine](name, image(), int(threads))
+    forward = ENGINES[engine](name, image(), int(threads))
     print("ready", flush=True)
     for line in sys.stdin:
-        print(answer(line.strip(), forward, raw), flush=True)
+        print(answer(line.strip(), forward), flush=True)
 
 
 if __name__ == "__main__":

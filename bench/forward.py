@@ -2,9 +2,10 @@
 
     python bench/forward.py [--model yolov7|yolov7-tiny] [--threads N] [--rounds R] [--json]
 
-First all engines' raw maps are compared; then every round runs every engine once, in turn, and
-what counts is the median over the rounds of the ratio of our time to theirs. Our time includes
-the decode of the head, theirs does not. One process per engine (engines.py).
+All engines turn the same image into the same predictions, the decode of the head included; these
+are compared first. Then every round runs every engine once, in turn, and what counts is the
+median over the rounds of the ratio of our time to theirs. onnxruntime runs once more without the
+decode ("raw"; ours still has it). One process per engine (engines.py).
 
 A round counts as quiet when programs other than the engine that ran took at most 5% of the
 cores. If at least half of the rounds are quiet, only those are used; otherwise all, and the
@@ -48,8 +49,8 @@ QUIET = 0.05  # of all cores
 # Two correct float32 networks of 100 layers differ by about 1e-6 of their outputs' root mean
 # square; one wrong weight, or two channels exchanged, makes 1e-2 to 1. This is far from either.
 ALIKE = 1e-4
-COLUMNS = ("model", "threads", "ms", "x onnxruntime", "x torch", "% of peak", "MB", "x at 4 bit")
-COLUMNS += ("MB at 4 bit", "rounds", "quiet", "machine")
+COLUMNS = ("model", "threads", "ms", "x onnxruntime", "x raw", "x torch", "% of peak", "MB")
+COLUMNS += ("x at 4 bit", "MB at 4 bit", "rounds", "quiet", "machine")
 
 
 class Time(NamedTuple):
@@ -65,8 +66,8 @@ class Engine:
 
     def __init__(self, name: str, model: str, threads: int) -> None:
         command = [sys.executable, str(HERE / "engines.py"), name, model, str(threads)]
-        root = str(HERE.parent)
-        environment = {**os.environ, "PYTHONPATH": root}
+        folders = [str(HERE.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
         self.name = name
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -162,10 +163,12 @@ def peak_memory(path: str, threads: int) -> int:
 
 def measure(name: str, threads: int, count: int) -> dict[str, Any]:
     """Everything, as the JSON object that the command prints."""
-    names = ["refquant", "refquant-4bit", "onnxruntime"]
+    names = ["refquant", "onnxruntime", "onnxruntime-raw", "refquant-4bit"]
     names += ["torch"] if importlib.util.find_spec("torch") else []
     engines = [Engine(engine, name, threads) for engine in names]
-    verify([engine for engine in engines if engine.name != "refquant-4bit"])
+    verify(
+        [engine for engine in engines if engine.name not in ("refquant-4bit", "onnxruntime-raw")]
+    )
     rounds = rounds_of(engines, count)
     for engine in engines:
         engine.close()
@@ -183,6 +186,7 @@ def measure(name: str, threads: int, count: int) -> dict[str, Any]:
         "threads": threads,
         "milliseconds": 1e3 * statistics.median(r["refquant"].wall for r in used),
         "ratio_onnxruntime": ratio(used, "refquant", "onnxruntime"),
+        "ratio_onnxruntime_raw": ratio(used, "refquant", "onnxruntime-raw"),
         "ratio_torch": ratio(used, "refquant", "torch"),
         "fraction_of_peak": operations(model) / best / threads / peak(),
         "peak_rss_bytes": memory,
@@ -210,6 +214,7 @@ def cells(result: dict[str, Any]) -> list[str]:
         str(result["threads"]),
         f"{result['milliseconds']:.0f}",
         f"{result['ratio_onnxruntime']:.3f}",
+        f"{result['ratio_onnxruntime_raw']:.3f}",
         "not installed" if torch is None else f"{torch:.3f}",
         f"{100 * result['fraction_of_peak']:.1f}",
         f"{result['peak_rss_bytes'] / 1e6:.0f}",

@@ -27,6 +27,7 @@ from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.graph.plan import WHOLE, Key, plan
 from refquant.ops.blocked import LANES, LINE, Map, aligned, put, take
 from refquant.ops.conv_step import (
+    Constants,
     conv_constants,
     conv_step,
     input_fields,
@@ -66,7 +67,7 @@ class Network:
             key: place._replace(address=place.address + start)
             for key, place in self.plan.maps.items()
         }
-        self.constants: dict[str, Any] = {}
+        self.constants: dict[str, Constants] = {}
         steps: Steps = []
         self.ends: list[int] = []  # of every position's steps in the program
         for position, (i, band) in enumerate(self.plan.order):
@@ -136,14 +137,14 @@ class Network:
 
     def conv(self, node: Node, band: int) -> Steps:
         attributes = dict(node.attributes)
-        padding, panels = attributes.pop("padding"), panels_in(node)
-        y, (x,) = self.window(node, band, attributes["stride"])
+        stride, padding, panels = attributes["stride"], attributes.pop("padding"), panels_in(node)
+        y, (x,) = self.window(node, band, stride)
         if y.rows == 0:
             return []
         if node.name not in self.constants:
             bias = array_of(node.arrays["bias"]) if "bias" in node.arrays else None
-            self.constants[node.name] = conv_constants(x, panels, bias, padding)
-        bounds = item_bounds(y, panels, attributes["stride"], self.threads)
+            self.constants[node.name] = conv_constants(x, panels, bias, stride, padding)
+        bounds = item_bounds(y, panels, stride, self.threads)
         self.keep += [panels, bounds]
         return [conv_step(x, y, panels, self.constants[node.name], bounds, **attributes)]
 

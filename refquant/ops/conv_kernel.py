@@ -96,7 +96,7 @@ def conv_block(pixels: int, vectors: int, tile: Any) -> Any:
     def block(
         step: Any, group: int, total: int, k: int, count: int, weight: int, scratch: int
     ) -> None:
-        offsets, y_plane = step.offsets + 8 * k, step.y_plane
+        offsets, soon, y_plane = step.offsets + 8 * k, step.soon + 8 * k, step.y_plane
         biases = scratch + BIASES
         for p in range(pixels):
             store_int(biases + 8 * p, step.bias + group * vectors * LINE)
@@ -111,7 +111,7 @@ def conv_block(pixels: int, vectors: int, tile: Any) -> Any:
             for line in range(ahead, ahead + share, LINE):
                 prefetch_l2(line)
             ahead += share
-            tile(windows, offsets, count, weight, starts, start_plane, outputs, y_plane)
+            tile(windows, offsets, soon, count, weight, starts, start_plane, outputs, y_plane)
             # The tile before, since nobody waits for that one any more; no pixels before the
             # first.
             if activation != LINEAR:

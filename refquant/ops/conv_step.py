@@ -9,12 +9,12 @@ filters. How pixels are cut into runs changes the time, and no bit:
     and on several threads runs shrink towards the end, so that all threads end together.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.blocked import LANES, LINE, Map, aligned, product_offsets
+from refquant.ops.blocked import LANES, LINE, Map, aligned, product_offsets, product_order
 from refquant.ops.conv import channels_per_block
 from refquant.ops.panels import PackedPanels, Panels
 from refquant.ops.steps import CONV, FUSED, MOST_PIXELS, step
@@ -33,28 +33,48 @@ def filters_computed(panels: Panels | PackedPanels) -> int:
     return -(-panels.shape[0] // wide) * wide
 
 
+class Constants(NamedTuple):
+    """The arrays of a convolution's step besides its weight.
+
+    bias      (filters,) float32, zeros beyond F
+    offsets   (K,) int64          of the products, from a window (blocked.py)
+    soon      (K,) int64          from a tile's first window: what to prefetch during product k
+    """
+
+    bias: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    soon: NDArray[np.int64]
+
+
 def conv_constants(
-    x: Map, panels: Panels | PackedPanels, bias: Array | None, padding: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The bias, filled up with zeros, and the offsets of the products in the input map."""
+    x: Map, panels: Panels | PackedPanels, bias: Array | None, stride: int, padding: int
+) -> Constants:
+    """The constants of a convolution that reads map x."""
     start = aligned((filters_computed(panels),))
     if bias is not None:
         start[: len(bias)] = bias
-    return start, product_offsets(x, *panels.shape[2:], padding)
+    _, C, R, S = panels.shape
+    offsets = product_offsets(x, R, S, padding)
+    # While the 16 channels of a tap are multiplied, the same tap's lines of the next tile are
+    # fetched, one pixel per channel: the core that wrote them may have been another one.
+    pixels = TILES[panels.vectors].pixels
+    channel = product_order(C, R, S)[:, 0] % LANES
+    pixel = pixels + np.minimum(channel, pixels - 1)
+    soon = offsets - 4 * channel + pixel * stride * x.pixel
+    return Constants(start, offsets, soon)
 
 
 def conv_step(
     x: Map,
     y: Map,
     panels: Panels | PackedPanels,
-    constants: tuple[NDArray[np.float32], NDArray[np.int64]],
+    constants: Constants,
     bounds: NDArray[np.int64],
     stride: int,
     activation: str,
 ) -> NDArray[np.void]:
     """The step that convolves map x into map y; see conv_constants and item_bounds."""
-    bias, offsets = constants
-    groups = len(bias) // (LANES * panels.vectors)
+    groups = len(constants.bias) // (LANES * panels.vectors)
     return step(
         CONV,
         groups * (len(bounds) - 1),
@@ -62,9 +82,10 @@ def conv_step(
         **input_fields(x),
         **output_fields(y),
         stride=stride,
-        bias=bias.ctypes.data,
-        offsets=offsets.ctypes.data,
-        products=len(offsets),
+        bias=constants.bias.ctypes.data,
+        offsets=constants.offsets.ctypes.data,
+        soon=constants.soon.ctypes.data,
+        products=len(constants.offsets),
         chain=products_per_block(panels.shape),
         groups=groups,
         bounds=bounds.ctypes.data,

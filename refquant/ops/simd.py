@@ -316,9 +316,10 @@ def fetch_add(builder: Any, where: Any, n: Any) -> Any:
 def tile(pixels: int, vectors: int) -> Any:
     """The word that adds a K-block's sums of products to `pixels` x `vectors` totals of 16 lanes.
 
-    word(windows, offsets, count, weight, starts, start_plane, totals, plane), all of them int64:
+    word(windows, offsets, soon, count, weight, starts, start_plane, totals, plane), int64 all:
         windows  (pixels,) int64       address where each pixel's window begins
         offsets  (count,) int64        bytes from there to the value that product k takes
+        soon     (count,) int64        bytes from windows[0] to what should be fetched meanwhile
         weight   (count, vectors, 16)  float32, an address
         starts   (pixels,) int64       address of its totals so far, vectors start_plane apart
         totals   (pixels,) int64       address of its new totals, vectors `plane` apart
@@ -329,11 +330,12 @@ def tile(pixels: int, vectors: int) -> Any:
     read before the first is written, so starts may be totals, and a pixel may stand there twice.
     """
 
-    @word(types.void, *[address] * 8)
+    @word(types.void, *[address] * 9)
     def add_products(
         builder: Any,
         windows: Any,
         offsets: Any,
+        soon: Any,
         count: Any,
         weight: Any,
         starts: Any,
@@ -348,7 +350,10 @@ def tile(pixels: int, vectors: int) -> Any:
         builder.position_at_end(loop)
         k, w = builder.phi(INT64), builder.phi(INT64)
         sums = [builder.phi(VECTOR) for _ in range(pixels * vectors)]
-        offset = read(builder, builder.add(offsets, builder.shl(k, INT64(3))), INT64, 8)
+        at_k = builder.shl(k, INT64(3))
+        offset = read(builder, builder.add(offsets, at_k), INT64, 8)
+        later = read(builder, builder.add(soon, at_k), INT64, 8)
+        prefetch(builder, builder.add(inputs[0], later), 3)
         row = [read(builder, w, VECTOR, 64, 64 * v) for v in range(vectors)]
         grown = []
         for p in range(pixels):

@@ -14,6 +14,7 @@ z, z_plane, z_row             the second input of an addition
     of a convolution
 weight      address of its panels (panels.py)        bias     address of the filters' bias
 offsets     address of (products,) int64             products C*R*S
+soon        address of (products,) int64, what to prefetch during each product (conv_step.py)
 chain       products per K-block                     groups   of vectors * 16 filters
 vectors     width of the tile (tiles.py)             bounds   address: first pixels of items
 activation  a constant below             first_channel   of the output, where a copy goes
@@ -42,7 +43,7 @@ FIELDS = (
     *("y", "y_plane", "y_row", "rows", "columns", "blocks"),
     *("z", "z_plane", "z_row"),
     *("kernel", "stride", "padding", "first_channel"),
-    *("weight", "bias", "offsets", "products", "chain", "groups", "vectors", "bounds"),
+    *("weight", "bias", "offsets", "soon", "products", "chain", "groups", "vectors", "bounds"),
     *("activation", "anchors", "entries"),
     *("code_bits", "scale", "zero_point", "levels"),
     *("entry", "entry_row", "filter_row", "code_row", "lane_row"),

@@ -1,4 +1,4 @@
-"""Shared fixtures. Real data lies outside the project; tests that need it skip where it is absent."""
+"""Shared fixtures. Real data lies outside the project; its tests skip where it is absent."""
 
 import os
 from pathlib import Path

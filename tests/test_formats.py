@@ -41,7 +41,6 @@ def test_random_networks_have_names(name, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("demo", None, "demo: is not shipped yet"),
         ("random:yolov9", None, "choose yolov7 | yolov7-tiny"),
         ("missing.h5", None, "does not exist"),
         (".", None, "is a directory"),

@@ -51,7 +51,7 @@ class Round(NamedTuple):
 
 WIDTH = 0.125
 BATCH = 16
-ROUNDS = (Round(160, 128_000, 2e-3), Round(192, 32_000, 1e-3))
+ROUNDS = (Round(160, 128_000, 2e-3), Round(192, 16_000, 5e-4))
 INPUT = ROUNDS[-1].side
 WARM_UP = 300
 DECAY = 0.02

@@ -68,6 +68,4 @@ def dask_executor(address: str) -> Iterator[Executor]:
             # Not pure: Dask would otherwise take equal jobs of two runs for one.
             yield client.get_executor(pure=False)
         except KilledWorker as error:
-            raise BadInput(
-                address, "its workers die of a job (out of memory?)"
-            ) from error
+            raise BadInput(address, "its workers die of a job (out of memory?)") from error

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from refquant.arrays.errors import BadInput
 from refquant.arrays.table import Table
+from refquant.formats.official import weights_folder
 from refquant.graph.graph import Model
 
 
@@ -90,7 +91,7 @@ def load_model(
     arch: str | None = None,
     eps: float | None = None,
 ) -> Model:
-    """A model by path, or by name: random:yolov7, random:yolov7-tiny (full size, seed 0).
+    """A model by path, or by name: demo (embedded), random:yolov7, random:yolov7-tiny (seed 0).
 
     fold=False does not fold batch norms, RepConv branches and implicit layers away; a file that
     holds the folded model gives the folded model all the same.
@@ -101,7 +102,7 @@ def load_model(
     given = {"arch": arch, "eps": eps}
     options = {key: value for key, value in given.items() if value is not None}
     if name == "demo":
-        raise BadInput("demo", "is not shipped yet", "name a file, or random:yolov7-tiny")
+        path = Path(str(weights_folder())) / "demo.h5"
     if name.startswith("random:"):
         refuse_options(options, (), name)
         from refquant.graph.architecture import build

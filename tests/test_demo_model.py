@@ -114,3 +114,13 @@ def test_eight_bits_per_filter_cost_half_a_point_at_most_and_three_per_layer_ten
     whole = ap_of(model, facts)
     assert whole.AP - fine.AP <= 0.005
     assert whole.AP - coarse.AP >= 0.10
+
+
+def test_every_verb_takes_the_size_that_the_model_was_made_for(model, facts):
+    assert model.input_size == facts["input_size"]
+    assert quantize_model(model, uniform("affine", "filter", 4)).input_size == facts["input_size"]
+
+
+@pytest.mark.parametrize("said", ["", "-3", "999999", "a lot"])
+def test_a_model_that_says_no_believable_size_gets_the_usual_one(model, said):
+    assert model.with_source({"input_size": said}).input_size == 640

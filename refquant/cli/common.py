@@ -10,7 +10,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-MODEL_HELP = "a .pt or .h5 file, or random:yolov7, random:yolov7-tiny (seeded, untrained)"
+MODEL_HELP = (
+    "a model's file (.h5, .pt, .onnx ...), demo (embedded), or random:yolov7, random:yolov7-tiny"
+    " (seeded, untrained)"
+)
+SIZE_HELP = "default: what the model says, else 640"
 
 
 def add_verb(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from refquant.arrays.errors import BadInput
 from refquant.cli.common import (
     MODEL_HELP,
+    SIZE_HELP,
     add_threads,
     add_verb,
     fraction,
@@ -45,8 +46,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--size",
         type=positive,
-        default=640,
-        help="longer side of the network's input in pixels (default: %(default)s)",
+        help=f"longer side of the network's input in pixels ({SIZE_HELP})",
     )
     parser.add_argument(
         "--nms",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from refquant.arrays.errors import BadInput
 from refquant.cli.common import (
     MODEL_HELP,
+    SIZE_HELP,
     add_verb,
     fraction,
     positive,
@@ -64,7 +65,7 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
         help="square: letterbox to SIZE x SIZE, padding 114 (default); yolov7: the public test "
         "code's rectangular batches, padding of half a stride, area and bilinear resize, its NMS",
     )
-    parser.add_argument("--size", type=positive, default=640, help="default: %(default)s")
+    parser.add_argument("--size", type=positive, help=SIZE_HELP)
     parser.add_argument("--conf", type=fraction, default=0.001, help="default: %(default)s")
     parser.add_argument("--iou", type=fraction, default=0.65, help="default: %(default)s")
     parser.add_argument(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from refquant.arrays.errors import BadInput
-from refquant.cli.common import MODEL_HELP, add_verb, positive, print_json
+from refquant.cli.common import MODEL_HELP, SIZE_HELP, add_verb, positive, print_json
 
 EXAMPLE = """
 refquant export yolov7.h5 -o yolov7.onnx                      opset 17, 1 x 3 x 640 x 640
@@ -20,8 +20,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("model", help=MODEL_HELP)
     parser.add_argument("-o", "--output", type=Path, required=True, help="X.onnx or X.npz")
     parser.add_argument(
-        "--size", type=positive, nargs="+", default=[640], metavar="N",
-        help="of the ONNX input in pixels: one side, or rows and columns (default: 640)",
+        "--size", type=positive, nargs="+", metavar="N",
+        help=f"of the ONNX input in pixels: one side, or rows and columns ({SIZE_HELP})",
     )  # fmt: skip
     parser.add_argument("--batch", type=positive, default=1, help="images at once (default: 1)")
     parser.set_defaults(run=run)
@@ -35,12 +35,13 @@ def run(options: argparse.Namespace) -> int:
     kind = options.output.suffix.lower()
     if kind not in (".onnx", ".npz"):
         raise BadInput(options.output, f"suffix {kind!r} is no export", "choose .onnx | .npz")
-    if len(options.size) > 2:
+    if options.size and len(options.size) > 2:
         raise BadInput(f"--size {options.size}", "one side, or rows and columns")
     model = load_model(options.model)
+    sides = options.size or [model.input_size]
     facts: dict[str, Any] = {"output": str(options.output)}
     if kind == ".onnx":
-        rows, columns = options.size[0], options.size[-1]
+        rows, columns = sides[0], sides[-1]
         shape = (options.batch, 3, rows, columns)
         export_onnx(model, options.output, shape=shape)
         facts |= {"opset": OPSET, "input": list(shape)}

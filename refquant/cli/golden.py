@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from refquant.arrays.errors import BadInput
-from refquant.cli.common import MODEL_HELP, add_threads, add_verb, positive, print_json
+from refquant.cli.common import (
+    MODEL_HELP,
+    SIZE_HELP,
+    add_threads,
+    add_verb,
+    positive,
+    print_json,
+)
 
 EXAMPLE = """
 refquant golden yolov7.h5 photo.jpg -o G.h5                every output, the model with it
@@ -25,9 +32,7 @@ def add_parser(subparsers: Any) -> None:
         "--keep", action="append", metavar="PATTERN", help="keep only these nodes' outputs"
     )
     kept.add_argument("--digests", action="store_true", help="keep hashes and statistics only")
-    parser.add_argument(
-        "--size", type=positive, default=640, help="longer side in pixels (default: %(default)s)"
-    )
+    parser.add_argument("--size", type=positive, help=f"longer side in pixels ({SIZE_HELP})")
     parser.add_argument("--npz", action="store_true", help="an .npz, without the model")
     parser.add_argument("--no-model", action="store_true", help="do not store the model in it")
     add_threads(parser)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refquant.cli.common import MODEL_HELP, add_verb, positive, print_json, table
+from refquant.cli.common import MODEL_HELP, SIZE_HELP, add_verb, positive, print_json, table
 from refquant.cli.evaluate import add_workers, data_set, executor_of, threads_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--limit", type=positive, metavar="N", help="only N images, evenly spread")
     add_what(parser)
     parser.add_argument("--protocol", choices=("square", "yolov7"), default="square")
-    parser.add_argument("--size", type=positive, help="default: what the model says, else 640")
+    parser.add_argument("--size", type=positive, help=SIZE_HELP)
     parser.add_argument(
         "--resamples", type=positive, default=1000, help="for intervals, default: %(default)s"
     )
@@ -115,7 +115,7 @@ def studied(options: argparse.Namespace) -> Mapping[str, Any]:
             options.output,
             configurations,
             protocol=options.protocol,
-            size=options.size or own_size(model),
+            size=options.size,
             resamples=options.resamples,
             seed=options.seed,
             work=Work(
@@ -133,12 +133,6 @@ def studied(options: argparse.Namespace) -> Mapping[str, Any]:
 def is_demo(options: argparse.Namespace) -> bool:
     """Whether the data set is the embedded one."""
     return options.images is None and options.data in (None, Path("demo"))
-
-
-def own_size(model: "Model") -> int:
-    """The input size that the model's file says it was trained for, else 640."""
-    said = model.source.get("input_size", "")
-    return int(said) if said.isdecimal() and len(said) < 6 else 640
 
 
 def chosen_data(options: argparse.Namespace) -> "DataSet":

@@ -32,7 +32,7 @@ def evaluate(
     dataset: DataSet,
     *,
     protocol: str = "square",
-    size: int = 640,
+    size: int | None = None,
     conf: float = 0.001,
     iou: float = 0.65,
     nms: str | None = None,
@@ -47,13 +47,15 @@ def evaluate(
 ) -> CocoStats:
     """AP of a model on a data set; options as in Protocol, None for the protocol's own.
 
+    size       by default the model's own (`Model.input_size`)
     threads    of one forward pass, in whatever process it runs
     executor   any of concurrent.futures, Dask, MPI ...; without one the images run one by one here
     scratch    a folder that the executor's workers can read, for the model (default: a temporary)
     log        a file that keeps what is done: the same call goes on where the last one ended
     progress   is called with (images done, images in all): at the start, then after every image
     """
-    rules = protocol_of(protocol, size, conf, iou, nms, max_detections, batch)
+    side = model.input_size if size is None else size
+    rules = protocol_of(protocol, side, conf, iou, nms, max_detections, batch)
     jobs = jobs_of(dataset, rules, model.stride)
     task = Task(model, dataset.folder, rules, match_classes(model.class_names, dataset))
     task = replace(task, threads=threads, arithmetic=arithmetic)

@@ -107,18 +107,21 @@ def detect(
     *,
     conf: float = 0.25,
     iou: float = 0.45,
-    size: int = 640,
+    size: int | None = None,
     multi_label: bool = False,
     nms: str = "exact",
     rectangle: bool = True,
     threads: int = 1,
 ) -> Detections:
-    """Detections in an image: a file's path, or (H, W, 3) uint8 RGB. Options as in Protocol."""
+    """Detections in an image: a file's path, or (H, W, 3) uint8 RGB. Options as in Protocol.
+
+    size    by default the model's own (`Model.input_size`)
+    """
     protocol = replace(
         DETECT,
         conf=conf,
         iou=iou,
-        size=size,
+        size=model.input_size if size is None else size,
         multi_label=multi_label,
         nms=nms,
         rectangle=rectangle,

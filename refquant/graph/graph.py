@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 INPUT = "images"
+USUAL_SIZE = 640  # pixels; where a model's file says no other
 
 
 class Decodable(Protocol):
@@ -98,6 +99,12 @@ class Model:
     def stride(self) -> int:
         """The coarsest stride in pixels: sides of the network input are multiples of it."""
         return int(max(self.head.attributes["strides"]))
+
+    @property
+    def input_size(self) -> int:
+        """The side in pixels that the model's file says it was made for, else 640."""
+        said = self.source.get("input_size", "")
+        return int(said) if said.isdecimal() and len(said) < 6 else USUAL_SIZE
 
     @property
     def parameters(self) -> int:

@@ -60,7 +60,7 @@ def record_golden(
     path: str | os.PathLike[str],
     *,
     keep: Sequence[str] = ("*",),
-    size: int = 640,
+    size: int | None = None,
     npz: bool = False,
     with_model: bool = True,
     threads: int = 1,
@@ -68,13 +68,13 @@ def record_golden(
     """Write the golden file and return its content_sha256.
 
     keep        patterns of node names whose outputs are kept; () keeps digests and statistics
-    size        longer side of the network's input in pixels, for pictures
+    size        longer side of the network's input in pixels, for pictures (default: the model's)
     with_model  whether the file holds the model, so that it can be verified against by itself
     """
     for pattern in keep:
         if not any(fnmatchcase(node.name, pattern) for node in model.nodes):
             raise BadInput(f"keep {pattern!r}", "no node has such a name", "see refquant info")
-    source = source_of(model, image, size)
+    source = source_of(model, image, model.input_size if size is None else size)
     with open_sink(Path(path), npz) as sink:
         model_facts, stored = model_part(model, with_model and not npz)
         entries: list[Entry] = [("model", "json", (), model_facts["content_sha256"])]

@@ -67,16 +67,17 @@ def study(
     configurations: Sequence[Configuration],
     *,
     protocol: str = "square",
-    size: int = 640,
+    size: int | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     work: Work | None = None,
 ) -> dict[str, Any]:
     """The results of a study (results.py), kept in `folder`, continued if it was begun there."""
     check(model, dataset)
-    rules = {"protocol": protocol, "size": size}
+    side = model.input_size if size is None else size
+    rules = {"protocol": protocol, "size": side}
     settings = {
-        "protocol": asdict(protocol_of(protocol, size, 0.001, 0.65, None, 300, None)),
+        "protocol": asdict(protocol_of(protocol, side, 0.001, 0.65, None, 300, None)),
         "bootstrap": {"resamples": resamples, "seed": seed},
     }
     identity = {

@@ -1,13 +1,15 @@
-"""How do the readers stand files of strangers? Seeded mutations by the thousand, one table.
+"""How do the readers stand files of strangers? Seeded mutations by the million, one table.
 
     python bench/fuzz.py                         2,000 executions per reader
-    python bench/fuzz.py --runs 1000000          a night's work
+    python bench/fuzz.py --runs 1000000 --write  a night's work; bench/fuzz.md grows with it
     python bench/fuzz.py --only ONNX --seed 3    one reader, other mutations
-    python bench/fuzz.py --write                 and the table goes to bench/fuzz.md
 
-Each reader runs in a process of its own, so that a crash of a library is a line of the table. What
-counts as a failure, tests/fuzzing.py says. Exit code 1 if there is any; the inputs of the first
-few are written to bench/fuzz-failures.json.
+Each reader runs in a process of its own, so that a crash of a library is a line of the table: the
+file that it was reading is left behind. What counts as a failure, tests/fuzzing.py says. Exit code
+1 if there is any; the inputs of the first few are written to bench/fuzz-failures.json.
+
+--write puts a reader's line into bench/fuzz.md again and again as it goes, in place of the line
+that it had there, so that a run that is cut off is told as far as it came.
 """
 
 import argparse
@@ -17,26 +19,45 @@ import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from refquant.arrays.atomic import atomic_path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
+
+if TYPE_CHECKING:
+    from fuzzing import Report, Target
+
 TABLE = HERE / "fuzz.md"
+CHUNK = 10_000  # executions between two reports
+TITLE = """# Fuzzing the readers
+
+A line is one process of `python bench/fuzz.py --runs RUNS --seed SEED --only READER --write`.
+Time is the processor's; a failure is what tests/fuzzing.py calls so.
+
+"""
 HEADER = (
-    "| reader | executions | read | refused | kinds of messages | slowest, CPU ms | per second "
-    "| peak grew by, MiB | failures |\n|---|---|---|---|---|---|---|---|---|\n"
+    "| reader | seed | executions | read | refused | kinds of messages | slowest, CPU ms "
+    "| per CPU second | peak grew by, MiB | failures |\n" + "|---" * 10 + "|\n"
 )
 
 
-def one(index: int, runs: int, seed: int) -> dict[str, Any]:
-    """Fuzz target number `index` in this process."""
+@cache
+def target(index: int) -> "Target":
+    """Fuzz target number `index`, made once per process."""
     from fuzz_targets import TARGETS
+
+    return TARGETS[index]()
+
+
+def chunk(index: int, first: int, runs: int, seed: int, folder: str) -> "Report":
+    """Some executions of a target, in this process."""
     from fuzzing import run
 
-    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
-        report = run(TARGETS[index](), runs, seed, Path(folder))
-    return {**vars(report), "messages": len(report.messages)}
+    return run(target(index), runs, seed, Path(folder), first)
 
 
 def memory_folder() -> str | None:
@@ -44,24 +65,49 @@ def memory_folder() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-def in_its_own_process(index: int, runs: int, seed: int) -> dict[str, Any]:
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(1, context) as pool:
-            return pool.submit(one, index, runs, seed).result()
-    except BrokenProcessPool:
-        return {"failures": [("the process crashed", "")]}
+def fuzzed(index: int, runs: int, seed: int, write: bool) -> "Report":
+    """All executions of a target, in a process of its own."""
+    from fuzzing import Report
+
+    name, context = target(index).name, multiprocessing.get_context("spawn")
+    total = Report(name)
+    with (
+        tempfile.TemporaryDirectory(dir=memory_folder()) as folder,
+        ProcessPoolExecutor(1, context) as pool,
+    ):
+        for first in range(0, runs, CHUNK):
+            size = min(CHUNK, runs - first)
+            try:
+                total.add(pool.submit(chunk, index, first, size, seed, folder).result())
+            except BrokenProcessPool:
+                left = Path(folder, f"fuzzed{target(index).suffix}")
+                total.failures.append(("the process crashed", left.read_bytes().hex()))
+                break
+            if write:
+                put(line(total, seed), name)
+    return total
 
 
-def line(name: str, report: dict[str, Any]) -> str:
-    if "runs" not in report:
-        return f"| {name} | - | - | - | - | - | - | - | the process crashed |\n"
+def line(report: "Report", seed: int) -> str:
     return (
-        f"| {report['target']} | {report['runs']:,} | {report['read']:,} | {report['refused']:,} "
-        f"| {report['messages']} | {1000 * report['slowest']:.0f} "
-        f"| {report['runs'] / report['seconds']:.0f} | {report['memory'] / 2**20:.0f} "
-        f"| {len(report['failures'])} |\n"
+        f"| {report.target} | {seed} | {report.runs:,} | {report.read:,} | {report.refused:,} "
+        f"| {len(report.messages)} | {1000 * report.slowest:.0f} "
+        f"| {report.runs / max(report.seconds, 1e-9):.0f} | {report.memory / 2**20:.0f} "
+        f"| {len(report.failures)} |\n"
     )
+
+
+def put(text: str, name: str) -> None:
+    """The reader's line into the table, in place of an older one."""
+    from fuzz_targets import TARGETS
+
+    names = [target(index).name for index in range(len(TARGETS))]
+    old = TABLE.read_text().splitlines(keepends=True) if TABLE.exists() else []
+    lines = {row.split("|")[1].strip(): row for row in old if row.startswith("| ")}
+    lines[name] = text
+    rows = "".join(lines[name] for name in names if name in lines)
+    with atomic_path(TABLE) as temporary:
+        temporary.write_text(TITLE + HEADER + rows)
 
 
 def main() -> int:
@@ -70,20 +116,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="the name of one reader")
+    parser.add_argument("--only", nargs="+", help="names of readers, in the order wanted")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    text, failures = HEADER, []
+    names = [target(index).name for index in range(len(TARGETS))]
+    failures = []
     print(HEADER, end="", flush=True)
-    for index, make in enumerate(TARGETS):
-        name = make().name
-        if options.only in (None, name):
-            report = in_its_own_process(index, options.runs, options.seed)
-            failures += [(name, *failure) for failure in report["failures"]]
-            text += line(name, report)
-            print(line(name, report), end="", flush=True)
-    if options.write:
-        TABLE.write_text(f"# Fuzzing the readers\n\nSeed {options.seed}.\n\n{text}")
+    for name in options.only or names:
+        report = fuzzed(names.index(name), options.runs, options.seed, options.write)
+        failures += [(name, *failure) for failure in report.failures]
+        print(line(report, options.seed), end="", flush=True)
     for name, what, _ in failures:
         print(f"{name}: {what}", file=sys.stderr)
     if failures:

@@ -1,19 +1,27 @@
 """Fuzzing the readers: seeded mutations of good files, and what must never happen.
 
-    run(target, runs, seed, folder) -> Report
+    run(target, runs, seed, folder, first=0) -> Report of the executions first ... first + runs - 1
 
 A target has small good files (made by the tests' own writers), a way to change them, and a reader.
 A file is changed at one to eight places: bits, bytes, numbers of interest, stretches cut out,
 doubled, or taken from another file. Where a checksum would give every change away, the change is
 made inside and the checksum made to fit. Each execution must end with a model or with BadInput, of
-one line, within TIME_LIMIT seconds of processor time.
+one line, within TIME_LIMIT seconds of processor time, and the process's peak of memory may not
+grow by more than MEMORY_LIMIT and twice the file.
 
 Python's audit hook sees the rest: while a reader runs, any opening of another file, any socket,
 process, import, compilation or execution of code is an offence. It does not see what C libraries
 do by themselves (HDF5's own files; that is tested with crafted links in test_hdf5_hostile.py).
+
+A million executions are wanted, so what is done around the reader is cheap: Python's own random
+numbers, files of a few hundred bytes, in a folder in memory.
 """
 
+import contextlib
+import random
+import re
 import resource
+import signal
 import sys
 import time
 from collections import Counter
@@ -22,18 +30,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from refquant.arrays.errors import BadInput
 
 TIME_LIMIT = 2.0  # seconds of processor time per execution: other work does not count
+KILLED_AFTER = 60.0  # the same, after which the process is killed: its report says that it crashed
+MEMORY_LIMIT = 2**26  # bytes, besides twice the size of the file
 NUMBERS = [0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1]
 NUMBERS += [2**62, 2**63 - 1, 2**63, 2**64 - 1]
-OFFENCES = (
-    *("import", "exec", "compile", "os.system", "os.exec", "os.fork", "os.posix_spawn"),
-    *("subprocess.Popen", "ctypes.dlopen", "pickle.find_class", "os.remove", "os.rename"),
-    *("os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "shutil.rmtree"),
+OFFENCES = frozenset(
+    (
+        *("import", "exec", "compile", "os.system", "os.exec", "os.fork", "os.posix_spawn"),
+        *("subprocess.Popen", "ctypes.dlopen", "pickle.find_class", "os.remove", "os.rename"),
+        *("os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "shutil.rmtree"),
+    )
 )
+DIGITS = re.compile(rb"[0-9]+")
+PARTICULAR = re.compile(r"'[^']*'|[\d.,]+")  # of a message: names and numbers
+LONGEST_KIND, MOST_KINDS = 40, 10_000
 SHOWN = 5  # failures kept with their input
 
 
@@ -60,11 +73,20 @@ class Report:
     runs: int = 0
     read: int = 0
     refused: int = 0
-    slowest: float = 0.0
-    seconds: float = 0.0
+    slowest: float = 0.0  # seconds of processor time
+    seconds: float = 0.0  # of processor time, in all
     memory: int = 0  # bytes by which the process's peak grew
     failures: list[tuple[str, str]] = field(default_factory=list)
     messages: Counter = field(default_factory=Counter)
+
+    def add(self, other: "Report") -> None:
+        """Further executions of the same target, in the same process."""
+        for name in ("runs", "read", "refused", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("slowest", "memory"):
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
+        self.failures = (self.failures + other.failures)[:SHOWN]
+        self.messages.update(other.messages)
 
 
 class Watch:
@@ -74,6 +96,7 @@ class Watch:
         self.armed = False
         self.allowed: set[str] = set()
         self.offences: list[str] = []
+        self.baseline = 0  # bytes: the peak of memory before the first execution
         sys.addaudithook(self)
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -94,97 +117,104 @@ def watch() -> Watch:
     return _watches[0]
 
 
-def mutated(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
+def mutated(rng: random.Random, seeds: list[bytes]) -> bytes:
     """One of the seeds, changed."""
-    data = bytearray(seeds[rng.integers(len(seeds))])
-    for _ in range(rng.integers(1, 9)):
+    data = bytearray(rng.choice(seeds))
+    for _ in range(rng.randint(1, 8)):
         if not data:
             break
-        CHANGES[rng.integers(len(CHANGES))](rng, data, seeds)
+        rng.choice(CHANGES)(rng, data, seeds)
     return bytes(data)
 
 
-def bit(rng: np.random.Generator, data: bytearray, seeds: list[bytes]) -> None:
-    data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+def bit(rng: random.Random, data: bytearray, seeds: list[bytes]) -> None:
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
 
 
-def byte(rng: np.random.Generator, data: bytearray, seeds: list[bytes]) -> None:
-    data[rng.integers(len(data))] = int(rng.integers(256))
+def byte(rng: random.Random, data: bytearray, seeds: list[bytes]) -> None:
+    data[rng.randrange(len(data))] = rng.randrange(256)
 
 
-def number(rng: np.random.Generator, data: bytearray, seeds: list[bytes]) -> None:
+def number(rng: random.Random, data: bytearray, seeds: list[bytes]) -> None:
     """A number of interest, in 1 to 8 bytes of either order."""
-    size = int(2 ** rng.integers(4))
-    value = NUMBERS[rng.integers(len(NUMBERS))] % 2 ** (8 * size)
-    place = int(rng.integers(len(data)))
-    order = "little" if rng.integers(4) else "big"
+    size = 1 << rng.randrange(4)
+    value = rng.choice(NUMBERS) % 2 ** (8 * size)
+    place = rng.randrange(len(data))
+    order = "little" if rng.randrange(4) else "big"
     data[place : place + size] = value.to_bytes(size, order)
 
 
-def digits(rng: np.random.Generator, data: bytearray, seeds: list[bytes]) -> None:
+def digits(rng: random.Random, data: bytearray, seeds: list[bytes]) -> None:
     """A number of interest in place of a stretch of digits, for texts."""
-    place = int(rng.integers(len(data)))
-    while place < len(data) and not 48 <= data[place] < 58:
-        place += 1
-    end = place
-    while end < len(data) and 48 <= data[end] < 58:
-        end += 1
-    sign = b"-" if rng.integers(3) == 0 else b""
-    data[place:end] = sign + str(NUMBERS[rng.integers(len(NUMBERS))]).encode()
+    place = rng.randrange(len(data))
+    found = DIGITS.search(data, place)
+    start, end = found.span() if found else (len(data), len(data))
+    sign = b"-" if rng.randrange(3) == 0 else b""
+    data[start:end] = sign + str(rng.choice(NUMBERS)).encode()
 
 
-def stretch(rng: np.random.Generator, data: bytes) -> tuple[int, int]:
-    start = int(rng.integers(len(data)))
+def stretch(rng: random.Random, data: bytes) -> tuple[int, int]:
+    start = rng.randrange(len(data))
     return start, start + int(2 ** rng.uniform(0, 10))
 
 
-def cut(rng: np.random.Generator, data: bytearray, seeds: list[bytes]) -> None:
+def cut(rng: random.Random, data: bytearray, seeds: list[bytes]) -> None:
     start, end = stretch(rng, data)
     del data[start:end]
 
 
-def truncate(rng: np.random.Generator, data: bytearray, seeds: list[bytes]) -> None:
-    if rng.integers(4) == 0:
-        del data[rng.integers(len(data)) :]
+def truncate(rng: random.Random, data: bytearray, seeds: list[bytes]) -> None:
+    if rng.randrange(4) == 0:
+        del data[rng.randrange(len(data)) :]
 
 
-def double(rng: np.random.Generator, data: bytearray, seeds: list[bytes]) -> None:
+def double(rng: random.Random, data: bytearray, seeds: list[bytes]) -> None:
     start, end = stretch(rng, data)
     data[start:start] = data[start:end]
 
 
-def splice(rng: np.random.Generator, data: bytearray, seeds: list[bytes]) -> None:
-    other = seeds[rng.integers(len(seeds))]
+def splice(rng: random.Random, data: bytearray, seeds: list[bytes]) -> None:
+    other = rng.choice(seeds)
     start, end = stretch(rng, other)
-    place = int(rng.integers(len(data)))
+    place = rng.randrange(len(data))
     data[place : place + end - start] = other[start:end]
 
 
 CHANGES = (bit, byte, number, number, digits, cut, truncate, double, splice)
 
 
-def run(target: Target, runs: int, seed: int, folder: Path) -> Report:
-    """Fuzz a target. Run i of a seed is always the same, whatever was run before it."""
+def run(target: Target, runs: int, seed: int, folder: Path, first: int = 0) -> Report:
+    """Fuzz a target. Execution i of a seed is always the same, whatever was run before it."""
     report, seen = Report(target.name), watch()
     path = folder / f"fuzzed{target.suffix}"
     for suffix, content in target.beside.items():
         path.with_suffix(suffix).write_bytes(content)
     seen.allowed = {str(path), *(str(path.with_suffix(suffix)) for suffix in target.beside)}
-    path.write_bytes(target.pack(target.seeds[0]))
-    target.read(path)  # a good one, which also imports what is imported on demand
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.perf_counter()
-    for i in range(runs):
-        data = target.pack(mutated(np.random.default_rng((seed, i)), target.seeds))
-        path.write_bytes(data)
+    for data in target.seeds:  # so that what is imported on demand is there
+        path.write_bytes(target.pack(data))
+        with contextlib.suppress(BadInput):
+            target.read(path)
+    seen.baseline = peak() if first == 0 else seen.baseline
+    begin = time.process_time()
+    for i in range(first, first + runs):
+        data = target.pack(mutated(random.Random((seed << 40) + i), target.seeds))
+        with open(path, "wb", buffering=0) as file:
+            file.write(data)
         execute(target, path, data, report, seen)
-    report.seconds = time.perf_counter() - begin
-    report.memory = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    report.seconds = time.process_time() - begin
+    report.memory = peak() - seen.baseline
     return report
+
+
+def peak() -> int:
+    """The most memory that the process has had so far, in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def execute(target: Target, path: Path, data: bytes, report: Report, seen: Watch) -> None:
     """One execution, judged."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, KILLED_AFTER)
     start, problem = time.process_time(), ""
     seen.offences, seen.armed = [], True
     try:
@@ -192,22 +222,31 @@ def execute(target: Target, path: Path, data: bytes, report: Report, seen: Watch
         report.read += 1
     except BadInput as error:
         report.refused += 1
-        report.messages[kind_of(str(error))] += 1
-        problem = "a message of several lines" if "\n" in str(error) else ""
+        message = str(error)
+        problem = "a message of several lines" if "\n" in message else ""
+        count(report.messages, kind_of(message, str(path)))
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"[:200]
     finally:
         seen.armed = False
-    seconds = time.process_time() - start
+    seconds, grown = time.process_time() - start, peak() - seen.baseline
     report.runs += 1
     report.slowest = max(report.slowest, seconds)
     problem = problem or "; ".join(seen.offences[:3])
     if seconds > TIME_LIMIT:
         problem = problem or f"{seconds:.1f} seconds"
+    if grown > MEMORY_LIMIT + 2 * len(data):
+        problem = problem or f"{grown} bytes of memory"
     if problem and len(report.failures) < SHOWN:
         report.failures.append((problem, data.hex()))
 
 
-def kind_of(message: str) -> str:
-    """A message without its numbers, to count kinds by."""
-    return "".join("#" if c.isdigit() else c for c in message.rsplit("/", 1)[-1])[:40]
+def count(messages: Counter, kind: str) -> None:
+    """Count a kind of message, unless there are too many already."""
+    if kind in messages or len(messages) < MOST_KINDS:
+        messages[kind] += 1
+
+
+def kind_of(message: str, path: str) -> str:
+    """A message without names and numbers, to count kinds by."""
+    return PARTICULAR.sub("#", message.replace(path, "")[: 2 * LONGEST_KIND])[:LONGEST_KIND]

@@ -16,6 +16,8 @@ from refquant.arrays.errors import BadInput
 
 MAX_NAME = 256  # bytes of a global's module or name
 MOST_SHOWN = 80  # characters of a text in a message
+SHORT, LENGTH, COUNT = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<Q")
+INTEGER, DOUBLE = struct.Struct("<i"), struct.Struct(">d")
 
 
 class Global(NamedTuple):
@@ -74,21 +76,30 @@ class Machine:
             "the file is damaged, or no checkpoint of this family",
         )
 
+    def advance(self, count: int) -> int:
+        """Where the next `count` bytes begin; they count as read."""
+        start = self.position
+        if start + count > len(self.data):
+            self.fail(f"{count} bytes wanted, {len(self.data) - start} left")
+        self.position = start + count
+        return start
+
     def take(self, count: int) -> bytes:
         """The next `count` bytes of the pickle."""
-        part = self.data[self.position : self.position + count]
-        if len(part) < count:
-            self.fail(f"{count} bytes wanted, {len(part)} left")
-        self.position += count
-        return part
+        start = self.advance(count)
+        return self.data[start : start + count]
 
-    def number(self, form: str) -> Any:
-        """The next number, in the form that struct names."""
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+    def byte(self) -> int:
+        """The next byte, as a number 0..255."""
+        return self.data[self.advance(1)]
 
-    def text(self, length_form: str) -> str:
-        """The next text, its length in front of it."""
-        return self._decoded(self.take(self.number(length_form)))
+    def number(self, form: struct.Struct) -> Any:
+        """The next number, of one of the forms above."""
+        return form.unpack_from(self.data, self.advance(form.size))[0]
+
+    def text(self, length: int) -> str:
+        """The next text, of so many bytes."""
+        return self._decoded(self.take(length))
 
     def line(self) -> str:
         """The text up to the next newline: half of a global's name."""
@@ -114,14 +125,19 @@ class Machine:
 
     def several(self, count: int) -> list[Any]:
         """The newest `count` values, oldest first."""
-        return [self.pop() for _ in range(count)][::-1]
+        if len(self.stack) - count < (self.marks[-1] if self.marks else 0):
+            self.fail("a value is missing on the stack")
+        values = self.stack[-count:]
+        del self.stack[-count:]
+        return values
 
     def top(self, kind: type | None = None) -> Any:
         """The newest value, which stays; of exactly this type, where one is given."""
-        value = self.pop()
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            self.fail("a value is missing on the stack")
+        value = self.stack[-1]
         if kind is not None and type(value) is not kind:
             self.fail(f"{type(value).__name__} where {kind.__name__} is due")
-        self.push(value)
         return value
 
     def mark(self) -> None:

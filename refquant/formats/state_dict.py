@@ -14,6 +14,7 @@ network of any width is read. Every tensor must have its place, and every place 
 After the public code's `fuse`, ia and im are folded but still there: they are left out then.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -121,17 +122,19 @@ def hint(names: Iterable[str]) -> str:
         architecture.name
         for architecture in ARCHITECTURES.values()
         for auxiliary in (False, True)
-        if found == with_tensors(architecture.rows(auxiliary))
+        if found == with_tensors(architecture, auxiliary)
     ]
     if not fitting:
         return f"it looks like none of {' | '.join(ARCHITECTURES)}"
     return f"it looks like {' or '.join(dict.fromkeys(fitting))}"
 
 
-def with_tensors(rows: list[Row]) -> set[tuple[int, str]]:
+@functools.cache  # one entry per architecture and form
+def with_tensors(architecture: Architecture, auxiliary: bool) -> frozenset[tuple[int, str]]:
     """The signature of a table's rows."""
     kinds = ("Conv", "RepConv", "SPPCSPC", "DownC", "Detect")
-    return {(i, row.kind) for i, row in enumerate(rows) if row.kind in kinds}
+    rows = enumerate(architecture.rows(auxiliary))
+    return frozenset((i, row.kind) for i, row in rows if row.kind in kinds)
 
 
 class State(NamedTuple):

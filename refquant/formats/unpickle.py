@@ -21,7 +21,18 @@ from collections.abc import Callable
 from typing import Any
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import MAX_NAME, Global, Ignored, Instance, Machine
+from refquant.formats.pickle_machine import (
+    COUNT,
+    DOUBLE,
+    INTEGER,
+    LENGTH,
+    MAX_NAME,
+    SHORT,
+    Global,
+    Ignored,
+    Instance,
+    Machine,
+)
 
 # E6 in deploy form, the largest checkpoint measured, has 232,629 bytes and 96,420 opcodes. E6E has
 # twice as many layers, and a file from the middle of a training run holds two models.
@@ -32,6 +43,7 @@ MAX_MARKS = 2**10  # containers under construction at once: below 40 in checkpoi
 MAX_INTEGER_BYTES = 16  # the largest integer is the 80-bit signature of the legacy form
 MAX_KEY = 2**31  # integer keys: without a limit they could be chosen to collide in a dictionary
 MAX_PROTOCOL = 5
+STOP = ord(".")
 
 Resolve = Callable[[str], Global]
 Load = Callable[[Any], Any]
@@ -49,36 +61,37 @@ def unpickle(data: bytes, resolve: Resolve, load: Load, start: int = 0) -> tuple
         raise BadInput("pickle", f"{len(data)} bytes are more than {MAX_BYTES}")
     machine = Machine(data, start)
     steps = {**STEPS, **steps_outward(resolve, load)}
+    by_number = {code[0]: step for code, step in steps.items()}
     for _ in range(MAX_OPCODES):
-        code = machine.take(1)
-        if code == b".":
+        code = machine.byte()
+        if code == STOP:
             return machine.result(), machine.position
-        if code not in steps:
+        if code not in by_number:
             machine.fail(f"opcode {opcode_name(code)} does not occur in checkpoints")
-        steps[code](machine)
+        by_number[code](machine)
         if len(machine.stack) > MAX_STACK or len(machine.marks) > MAX_MARKS:
             machine.fail("too many values or containers are open at once")
     raise BadInput("pickle", f"it has more than {MAX_OPCODES} opcodes")
 
 
-def opcode_name(code: bytes) -> str:
+def opcode_name(code: int) -> str:
     """An opcode as Python names it, such as "INST"; its number where it has no name."""
-    names = {op.code.encode("latin-1"): op.name for op in pickletools.opcodes}
-    return names.get(code, f"{code[0]:#04x}")
+    names = {ord(op.code): op.name for op in pickletools.opcodes}
+    return names.get(code, f"{code:#04x}")
 
 
 def proto(machine: Machine) -> None:
-    if machine.number("<B") > MAX_PROTOCOL:
+    if machine.byte() > MAX_PROTOCOL:
         machine.fail(f"a protocol above {MAX_PROTOCOL}")
 
 
 def frame(machine: Machine) -> None:
-    if machine.number("<Q") > len(machine.data) - machine.position:
+    if machine.number(COUNT) > len(machine.data) - machine.position:
         machine.fail("a frame is longer than the pickle")
 
 
 def push_long(machine: Machine) -> None:
-    length = machine.number("<B")
+    length = machine.byte()
     if length > MAX_INTEGER_BYTES:
         machine.fail(f"an integer of {length} bytes")
     machine.push(int.from_bytes(machine.take(length), "little", signed=True))
@@ -145,15 +158,15 @@ STEPS: dict[bytes, Step] = {
     b"N": lambda m: m.push(None),
     b"\x88": lambda m: m.push(True),
     b"\x89": lambda m: m.push(False),
-    b"K": lambda m: m.push(m.number("<B")),
-    b"M": lambda m: m.push(m.number("<H")),
-    b"J": lambda m: m.push(m.number("<i")),
+    b"K": lambda m: m.push(m.byte()),
+    b"M": lambda m: m.push(m.number(SHORT)),
+    b"J": lambda m: m.push(m.number(INTEGER)),
     b"\x8a": push_long,
-    b"G": lambda m: m.push(m.number(">d")),
-    b"X": lambda m: m.push(m.text("<I")),
-    b"\x8c": lambda m: m.push(m.text("<B")),
-    b"B": lambda m: m.push(m.take(m.number("<I"))),
-    b"C": lambda m: m.push(m.take(m.number("<B"))),
+    b"G": lambda m: m.push(m.number(DOUBLE)),
+    b"X": lambda m: m.push(m.text(m.number(LENGTH))),
+    b"\x8c": lambda m: m.push(m.text(m.byte())),
+    b"B": lambda m: m.push(m.take(m.number(LENGTH))),
+    b"C": lambda m: m.push(m.take(m.byte())),
     b")": lambda m: m.push(()),
     b"\x85": lambda m: m.push(tuple(m.several(1))),
     b"\x86": lambda m: m.push(tuple(m.several(2))),
@@ -170,9 +183,9 @@ STEPS: dict[bytes, Step] = {
     b"R": make,
     b"\x81": make,
     b"b": build,
-    b"q": lambda m: m.put(m.number("<B")),
-    b"r": lambda m: m.put(m.number("<I")),
+    b"q": lambda m: m.put(m.byte()),
+    b"r": lambda m: m.put(m.number(LENGTH)),
     b"\x94": lambda m: m.put(len(m.memo)),
-    b"h": lambda m: m.get(m.number("<B")),
-    b"j": lambda m: m.get(m.number("<I")),
+    b"h": lambda m: m.get(m.byte()),
+    b"j": lambda m: m.get(m.number(LENGTH)),
 }

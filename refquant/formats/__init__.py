@@ -151,7 +151,7 @@ def first_bytes(path: Path) -> bytes:
         if path.is_dir():
             raise BadInput(path, "is a directory", "name a model file")
         if not path.exists():
-            raise BadInput(path, "does not exist", "name a model file, or random:yolov7-tiny")
+            raise BadInput(path, "does not exist", "name a model file, or demo")
         if not path.is_file():
             raise BadInput(path, "is not a regular file", "name a model file")
         with path.open("rb") as stream:

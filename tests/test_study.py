@@ -121,7 +121,7 @@ def test_a_study_killed_at_random_moments_ends_with_the_same_results(data, tmp_p
     command = [sys.executable, script, data, tmp_path, "0.01"]
     root = str(Path(refquant.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root}
-    for _ in range(int(os.environ.get("REFQUANT_KILLS", "3"))):
+    for _ in range(int(os.environ.get("REFQUANT_KILLS", "20"))):
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env=environment
         ) as process:

@@ -13,6 +13,7 @@ from refquant.formats import save_model
 from refquant.graph.architecture import build
 from refquant.quant import every_scheme, quantize, quantize_model
 from refquant.quant.recipe import parse, uniform
+from refquant.quant.tensor import QuantizedTensor
 from refquant.study.audit import audit, audit_layer, total_of
 from refquant.study.audit_detail import audit_group, audit_groups, audit_weight, group_name
 from refquant.study.audit_grid import grid, weights_of
@@ -127,11 +128,26 @@ def test_every_intermediate_number_of_a_weight():
     values = [(s["symbol"], s["value"]) for s in result["steps"]]
     x = float(np.float32(0.4))
     assert values[:-2] == [
-        ("x", x), ("scale", 1.0), ("zero_point", 1), ("x / scale", x),
+        ("x", x), ("lowest of group", -1.0), ("highest of group", 14.0),
+        ("scale", 1.0), ("zero_point", 1), ("x / scale", x),
         ("rint(x / scale) + zero_point", 1), ("q", 1), ("q - zero_point", 0),
         ("scale * (q - zero_point)", 0.0), ("x_hat", 0.0),
     ]  # fmt: skip
     assert result["code_in_binary"] == "0001"
+
+
+def test_every_intermediate_number_of_a_weight_in_a_negative_tail():
+    # H = 3, p = 3, m = 9: -6.1 is 3.1 beyond p, 1.55 steps of 2, so j = 2 and the code H - j = 1
+    w = np.array([-9.0, -6.1, 0.0, 3.0], np.float32).reshape(1, 4, 1, 1)
+    ends = {key: np.array([[v]], np.float32) for key, v in (("breakpoint", 3), ("maximum", 9))}
+    codes = np.array([[0, 1, 8, 12]], np.uint8)
+    tensor = QuantizedTensor(codes, ends, "pwlq", "filter", 3, w.shape)
+    result = audit_weight(tensor, w, (0, 1, 0, 0))
+    values = {s["symbol"]: s["value"] for s in result["steps"]}
+    assert values["(|x| - p) * H / (m - p)"] == pytest.approx(1.55)
+    assert [values[name] for name in ("m", "p", "H", "j", "code")] == [9.0, 3.0, 3, 2, 1]
+    assert values["-(p + j * (m - p) / H)"] == values["x_hat"] == -7.0
+    assert (result["code_in_binary"], result["stored_bits"]) == ("0001", 4)
 
 
 @pytest.mark.parametrize("place", [(4, 0, 0, 0), (0, 0, 0), (-1, 0, 0, 0), (0, 0, 0, 3)])
@@ -237,3 +253,22 @@ def test_the_verb_s_grid(files, capsys):
     out = run(capsys, files / "float.h5", "--grid", "--scheme", "affine", "--granularity", "layer",
               "--bits", "2-4", "--json")  # fmt: skip
     assert [row["bits"] for row in json.loads(out)["grid"]] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--group", "3"), ("--weight", "0,0,0,0"), ("--layer", "model.0"), ("--grid", "--plot", "x"),
+     ("--grid", "--against", "demo")],
+)  # fmt: skip
+def test_options_without_effect_and_unknown_layers_are_refused(files, capsys, arguments):
+    with pytest.raises(BadInput, match=arguments[-2] + "|layer='model.0': is no quantized weight"):
+        run(capsys, files / "q.h5", *arguments)
+
+
+def test_the_verb_shows_the_weights_of_every_code_even_if_the_first_has_none(files, capsys):
+    arguments = (files / "q.h5", "--against", files / "float.h5", "--layer", "model.0.conv")
+    groups = json.loads(run(capsys, *arguments, "--json"))["groups"]
+    empty = next(g["group"] for g in groups if g["lowest"] > -g["maximum"] / 2)
+    lines = run(capsys, *arguments, "--group", str(empty)).splitlines()
+    assert lines[0].split() == ["code", "level", "count", "lowest", "highest"]
+    assert lines[33] == ""  # 32 codes

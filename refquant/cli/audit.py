@@ -9,7 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from refquant.cli.common import MODEL_HELP, add_threads, add_verb, print_json, progress, table
+from refquant.cli.audit_text import report, text_of
+from refquant.cli.common import MODEL_HELP, add_threads, add_verb, progress
 
 EXAMPLE = """
 refquant audit q.h5                                       what can be known from the file alone
@@ -19,7 +20,7 @@ refquant audit q.h5 --against yolov7.pt --layer model.0.conv --group 3 --plot pi
 refquant audit q.h5 --against yolov7.pt --layer model.0.conv --weight 3,0,1,2
 refquant audit yolov7.pt --grid --scheme affine,pwlq --granularity filter,c-shape --bits 3,4,5
 """
-MOST_GROUPS = 20  # lines of a text table; JSON and CSV have all
+MOST_GROUPS = 40  # lines of a text table; JSON and CSV have all
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,11 +47,24 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    check(options)
     if options.grid:
         return run_grid(options)
     if options.layer:
         return run_layer(options)
     return run_model(options)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse options that would have no effect."""
+    from refquant.arrays.errors import BadInput
+
+    if options.layer is None and (options.group is not None or options.weight is not None):
+        option = "--weight" if options.group is None else "--group"
+        raise BadInput(option, "is one of a layer's", "name the layer with --layer")
+    for option in ("against", "layer", "plot"):
+        if options.grid and getattr(options, option) is not None:
+            raise BadInput(f"--{option}", "has no meaning with --grid", "leave one of them out")
 
 
 def run_model(options: argparse.Namespace) -> int:
@@ -69,7 +83,10 @@ def run_model(options: argparse.Namespace) -> int:
     if not options.json:
         from refquant.cli.info import bytes_table
 
-        print(f"\n{text_of(result['total'])}\n\n{bytes_table(result)}")
+        print(f"\nall quantized weights\n{text_of(result['total'])}")
+        print(f"\nthe whole model\n{bytes_table(result)}")
+        if against is None:
+            print("\n-: not known without the float model; name it with --against")
     return 0 if result["total"].get("within_bound", True) else 1
 
 
@@ -91,14 +108,15 @@ def run_layer(options: argparse.Namespace) -> int:
     if options.group is not None:
         result = audit_group(tensor, w, options.group)
         picture(options, tensor, w, options.group)
-        report(options, result, result["codes"], tuple(result["codes"][0]))
+        report(options, result, result["codes"], CODE_COLUMNS)
         if not options.json:
             print(f"\n{text_of({k: v for k, v in result.items() if k != 'codes'})}")
         return 0
     groups = audit_groups(tensor, w)
     picture(options, tensor, w, 0)
     shown = sorted(groups, key=lambda row: -row.get("mse", 0.0))
-    report(options, {"layer": options.layer, "groups": groups}, shown, tuple(groups[0]))
+    result = {"layer": options.layer, "groups": groups}
+    report(options, result, shown, tuple(groups[0]), most=MOST_GROUPS)
     return 0
 
 
@@ -128,6 +146,8 @@ GRID_COLUMNS = (
     "bits_per_weight", "nominal", "packed", "entropy",
 )  # fmt: skip
 
+CODE_COLUMNS = ("code", "level", "count", "lowest", "highest")
+
 
 def models(options: argparse.Namespace) -> tuple[Any, Any]:
     """The model as it is stored, and the one to compare with in the same form."""
@@ -150,7 +170,10 @@ def quantized(model: Any, name: str) -> Any:
         if isinstance(node.arrays.get("weight"), QuantizedTensor)
     }
     if name not in tensors:
-        raise BadInput(f"layer={name!r}", f"choose one of {', '.join(tensors) or 'none'}")
+        some = ", ".join([*tensors][:3]) or "of none"
+        raise BadInput(
+            f"layer={name!r}", "is no quantized weight", f"names are like {some}; info lists all"
+        )
     return tensors[name]
 
 
@@ -165,60 +188,6 @@ def picture(options: argparse.Namespace, tensor: Any, w: Any, group: int) -> Non
     title = f"{options.layer}, {group_name(tensor, group)}: {tensor.scheme}, {tensor.bits} bits"
     name = f"{options.layer}-{group}.png".replace("/", "-")
     plot_group(tensor, w, group, title, options.plot / name)
-
-
-def report(
-    options: argparse.Namespace, result: Any, rows: list[Any], columns: tuple[str, ...]
-) -> None:
-    """JSON or a text table on stdout; CSV where asked for."""
-    if options.csv:
-        write_csv(rows, options.csv)
-    if options.json:
-        print_json(without_infinities(result))
-        return
-    shown = rows if columns in (LAYER_COLUMNS, GRID_COLUMNS) else rows[: max(MOST_GROUPS, 64)]
-    print(table([[cell(row.get(key)) for key in columns] for row in shown], columns))
-    if len(shown) < len(rows):
-        print(f"... and {len(rows) - len(shown)} more: --json or --csv has all")
-
-
-def write_csv(rows: list[Any], path: Path) -> None:
-    """All columns of all rows; nested values as JSON."""
-    import csv
-    import json
-
-    from refquant.arrays.atomic import atomic_path
-
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, columns)
-        writer.writeheader()
-        for row in rows:
-            plain = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in row.items()}
-            writer.writerow(plain)
-
-
-def without_infinities(value: Any) -> Any:
-    """The value with None for numbers that JSON cannot say."""
-    if isinstance(value, dict):
-        return {key: without_infinities(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_infinities(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def cell(value: Any) -> str:
-    """A number short enough for a table."""
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def text_of(facts: dict[str, Any]) -> str:
-    """A line per fact."""
-    return "\n".join(f"{key:16} {cell(value)}" for key, value in facts.items())
 
 
 def widths(text: str) -> list[int]:

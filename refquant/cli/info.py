@@ -63,13 +63,15 @@ def official(sha256: str) -> str | None:
 
 
 def bytes_table(sizes: dict[str, Any]) -> str:
-    """The byte counts, each against FP32 and FP16."""
+    """The byte counts, each against FP32 and FP16; the nominal way has a baseline of its own."""
     rows = []
     for way, count in sizes["bytes"].items():
         ratio = sizes["ratios"].get(way) or {}
         against = [f"{ratio[kind]:.3f}" if kind in ratio else "" for kind in ("fp32", "fp16")]
         rows.append((way, f"{count:,}" if count is not None else "-", *against))
-    return table(rows, ("bytes", "count", "x smaller than FP32", "than FP16"))
+    text = table(rows, ("bytes", "count", "x smaller than FP32", "than FP16"))
+    baseline = f"{sizes['baseline_unfolded_fp16']:,}"
+    return f"{text}\nnominal: the study's count, against the unfolded network, {baseline} in FP16"
 
 
 def layers_table(layers: list[dict[str, Any]]) -> str:
@@ -80,9 +82,11 @@ def layers_table(layers: list[dict[str, Any]]) -> str:
             "x".join(map(str, layer["shape"])),
             layer["scheme"] or "float32",
             layer["granularity"] or "-",
+            layer["bits"],
             layer["code_bits"],
             f"{layer['packed']:,}",
         )
         for layer in layers
     ]
-    return table(rows, ("convolution", "F x C x R x S", "scheme", "granularity", "bits", "bytes"))
+    header = ("convolution", "F x C x R x S", "scheme", "granularity", "bits", "stored", "bytes")
+    return table(rows, header)

@@ -176,15 +176,19 @@ def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]
     if x is not None:
         steps += [Step("|x|", abs(x))]
         steps += [Step("x * H / p", x * H / p, "(3)")] if centre else explain_tail(x, p, m, H)
-    steps += [Step("code", code, "(3)" if centre else "(6)")]
     if centre:
         q = code - 2 * L
-        return [*steps, Step("q", q, "(3)"), Step("q * p / H", q * p / H, "(4)")]
-    j = H - code if code < L else code - 3 * L
+        steps += [Step("q", q, "(3)"), Step("code", code, "(3)")]
+        return [*steps, Step("q * p / H", q * p / H, "(4)")]
+    j, value = H - code, "-(p + j * (m - p) / H)"
+    if code >= L:
+        j, value = code - 3 * L, "p + j * (m - p) / H"
+    magnitude = tail_values(j, p, m, H)
     return [
         *steps,
         Step("j", j, "(5)"),
-        Step("p + j * (m - p) / H", tail_values(j, p, m, H), "(7)"),
+        Step("code", code, "(6)"),
+        Step(value, -magnitude if code < L else magnitude, "(7)"),
     ]
 
 

@@ -119,7 +119,12 @@ def audit_weight(
     if w is not None and x is not None:
         row = tensor.grouping.to_rows(w)[group : group + 1]
         bound = float(rules.error_bound(row, params, tensor.bits)[0, 0])
-        steps = [Step("x", x), *steps, Step("x_hat - x", x_hat - x), Step("bound", bound)]
+        ends = [
+            Step("lowest of group", float(row.min())),
+            Step("highest of group", float(row.max())),
+        ]
+        last = [Step("x_hat - x", x_hat - x), Step("bound", bound)]
+        steps = [Step("x", x), *ends, *steps, *last]
     return {
         "weight": list(place),
         "group": group,

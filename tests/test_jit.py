@@ -1,6 +1,7 @@
 """The compile cache, in processes of their own: kept, announced, never stale, not needed."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,12 +83,11 @@ def test_where_nothing_can_be_written_the_kernel_works_all_the_same(folder):
 
 
 def test_a_change_in_a_file_that_kernels_are_made_of_makes_them_new(folder):
-    source = (ROOT / "refquant" / "ops" / "jit.py").read_text()
-    (folder / "refquant" / "ops").mkdir(parents=True)
-    for package in ("refquant", "refquant/ops"):
-        (folder / package / "__init__.py").write_text("")
-    (folder / "refquant" / "ops" / "jit.py").write_text(source)
+    for floor in ("arrays", "ops"):
+        shutil.copytree(ROOT / "refquant" / floor, folder / "refquant" / floor)
+    for name in ("__init__.py", "_version.py"):
+        shutil.copy(ROOT / "refquant" / name, folder / "refquant" / name)
     assert call(folder).stderr.strip() == LINE
     assert call(folder).stderr == ""
-    (folder / "refquant" / "ops" / "simd.py").write_text("# another text")
+    (folder / "refquant" / "ops" / "another_kernel.py").write_text("# a new text")
     assert call(folder).stderr.strip() == LINE

@@ -14,14 +14,14 @@ IEEE 754 defines to the last bit: +, -, *, /, fused multiply-add and powers of t
     exp(t) = (fma(p, r * r, r) + 1) * 2**(n // 2) * 2**(n - n // 2)              (8)
 
 (8) scales in two steps so that both powers are normal numbers: a subnormal result is rounded once,
-and above 88.72284 it overflows to inf, which makes (1) -0 and (2) 0.
+and from 88.72284 on it overflows to inf, which makes (1) -0 and (2) 0.
 
 Special values      silu            sigmoid     leaky
     NaN             canonical NaN   (same)      (same)     canonical: 0x7fc00000
     +inf            +inf            1           +inf
     -inf            -0 by rule      0           -inf
     -0              -0              0.5         -0
-    x < -88.72284   -0              0           0.1 * x
+    x <= -88.72284  -0              0           0.1 * x
 Error   See bench/activation_error.py, which measures all 2**32 inputs.
 Source  Cody and Waite 1980 for (5) and (6); the constants come from bench/derive_exp.py.
 """

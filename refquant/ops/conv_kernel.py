@@ -33,15 +33,17 @@ from refquant.ops.simd import (
     tile_6x4,
     tile_8x2,
 )
-from refquant.ops.steps import LEAKY, LINEAR, MOST_PIXELS, SIGMOID, SILU
-
-LINE = 64
-# A thread's scratch memory, bytes from its start: where the bias is, once per pixel of a tile;
-# where each pixel of the item is in the input, and in the output, 8 bytes each; a dequantized
-# panel.
-BIASES, WINDOWS = 0, 64
-OUTPUTS = WINDOWS + 8 * (MOST_PIXELS + 8)
-PANEL = OUTPUTS + 8 * (MOST_PIXELS + 8)
+from refquant.ops.steps import (
+    BIASES,
+    LEAKY,
+    LINE,
+    LINEAR,
+    OUTPUTS,
+    PANEL,
+    SIGMOID,
+    SILU,
+    WINDOWS,
+)
 
 
 @inner

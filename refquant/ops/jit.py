@@ -12,35 +12,20 @@ works.
 * Compiling takes seconds. A line on stderr says so, the first time in a process.
 """
 
-import hashlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from numba import njit
 from numba.core import event
 
-FOLDER = Path(__file__).parent
-# The files whose text becomes part of kernels.
-PARTS = (
-    "*_kernel.py",
-    "*_loops.py",
-    "activation.py",
-    "jit.py",
-    "program.py",
-    "simd.py",
-    "steps.py",
-)
+from refquant.ops.native import announce, digest_of_parts
+
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def kernel(function: Callable) -> Any:
     """Decorate an entry point that Python calls; what it calls in turn is plain `inner` code."""
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in PARTS for path in FOLDER.glob(pattern)):
-        digest.update(path.read_bytes())
-    function.__qualname__ = f"{function.__qualname__}_{digest.hexdigest()[:16]}"
+    function.__qualname__ = f"{function.__qualname__}_{digest_of_parts()}"
     try:
         jitted = njit(function, cache=True, **OPTIONS)
     except RuntimeError:  # no folder that can be written
@@ -63,12 +48,10 @@ class _Announcer(event.Listener):
     """Says that a kernel is being compiled; Numba tells it of every compilation."""
 
     kernels: set[Any] = set()  # noqa: RUF012
-    silent = False
 
     def on_start(self, what: Any) -> None:
-        if not self.silent and what.data.get("dispatcher") in self.kernels:
-            _Announcer.silent = True
-            print("refquant: compiling the kernels for this CPU, once ...", file=sys.stderr)
+        if what.data.get("dispatcher") in self.kernels:
+            announce()
 
     def on_end(self, what: Any) -> None:
         pass

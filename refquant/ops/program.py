@@ -19,89 +19,17 @@ of a step write the same float and none reads what another of its step writes.
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refquant.ops.blocked import LINE, aligned
-from refquant.ops.conv_kernel import PANEL, conv_item
-from refquant.ops.head_kernel import decode_item
-from refquant.ops.jit import inner, kernel
-from refquant.ops.maps_kernel import (
-    add_item,
-    border_item,
-    copy_item,
-    max_pool_item,
-    upsample_item,
-)
-from refquant.ops.simd import fetch_add
-from refquant.ops.steps import (
-    ADD,
-    BORDER,
-    CONV,
-    COPY,
-    DECODE,
-    MAX_POOL,
-    STEP,
-    UPSAMPLE,
-)
+from refquant.ops.native import code_of
+from refquant.ops.steps import PANEL, STEP
 from refquant.ops.subnormals import warn_if_flushed
 
-PATIENCE = 20_000  # looks at the counter, about 0.2 ms
-TAKEN, DONE = 0, LINE  # the counters, a cache line each
 STOP = 1 << 62
-
-
-@inner
-def run_item(step: Any, item: int, scratch: int) -> None:
-    """Do one item of a step."""
-    if step.kind == CONV:
-        conv_item(step, item, scratch)
-    elif step.kind == MAX_POOL:
-        max_pool_item(step, item, scratch)
-    elif step.kind == UPSAMPLE:
-        upsample_item(step, item)
-    elif step.kind == ADD:
-        add_item(step, item)
-    elif step.kind == COPY:
-        copy_item(step, item)
-    elif step.kind == BORDER:
-        border_item(step, item)
-    elif step.kind == DECODE:
-        decode_item(step, item, scratch)
-
-
-@kernel
-def work(
-    steps: NDArray[np.void],
-    first: NDArray[np.int64],
-    last: int,
-    counters: int,
-    scratch: int,
-    ticket: int,
-) -> int:
-    """Take tickets below `last` and do their items; -1 at the end, or a ticket to come back with.
-
-    first   (steps + 1,) int64: the first ticket of every step, and the number of tickets
-    ticket  one that was given back, or -1
-    """
-    n = 0
-    while True:
-        if ticket < 0:
-            ticket = fetch_add(counters + TAKEN, 1)
-        if ticket >= last:
-            return -1
-        while ticket >= first[n + 1]:
-            n += 1
-        looks = 0
-        while fetch_add(counters + DONE, 0) < first[n]:
-            looks += 1
-            if looks == PATIENCE:
-                return ticket
-        run_item(steps[n], ticket - first[n], scratch)
-        fetch_add(counters + DONE, 1)
-        ticket = -1
+WORK = ("refquant.ops.work_kernel", "work", 6)  # the jitted part: module, function, arguments
 
 
 class Program:
@@ -116,6 +44,7 @@ class Program:
         self.counters = aligned((2, LINE), np.uint8)
         size = -(-(PANEL + scratch_bytes) // 4096) * 4096  # threads do not share pages
         self.scratch = aligned((threads, size), np.uint8)
+        self.work = code_of(*WORK).call
         self.pool = None
         if threads > 1:
             self.pool = ThreadPoolExecutor(threads - 1, "refquant", initializer=warn_if_flushed)
@@ -143,8 +72,9 @@ class Program:
     def thread(self, number: int, last: int) -> None:
         """What one thread does."""
         scratch = self.scratch.ctypes.data + number * self.scratch.shape[1]
-        counters = self.counters.ctypes.data
-        ticket = work(self.steps, self.first, last, counters, scratch, -1)
+        addresses = (array.ctypes.data for array in (self.steps, self.first, self.counters))
+        steps, first, counters = addresses
+        ticket = self.work(steps, first, last, counters, scratch, -1)
         while ticket >= 0:
             time.sleep(0)
-            ticket = work(self.steps, self.first, last, counters, scratch, ticket)
+            ticket = self.work(steps, first, last, counters, scratch, ticket)

@@ -26,6 +26,7 @@ An address is an int64 in bytes; nothing checks it, so only plans make addresses
     load_one(a), store_one(a, x)        one float32
     load_int(a), store_int(a, n)        one int64
     load_mask(a)                        16 bits, the lowest for lane 0
+    record_at(dtype)(a)                 a record of that NumPy type
     prefetch_l1(a), prefetch_l2(a)      ask for the cache line of a; change nothing
     fetch_add(a, n)                     atomically: gives the int64 at a and adds n to it
     tile_6x4 and its like               the loop that a convolution spends its time in
@@ -37,7 +38,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import from_dtype, types
 from numba.core import cgutils
 from numba.core.typeconv import Conversion
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
@@ -287,6 +288,19 @@ def store_int(builder: Any, where: Any, n: Any) -> None:
 def load_mask(builder: Any, where: Any) -> Any:
     """16 bits, the lowest for lane 0."""
     return builder.bitcast(read(builder, where, INT16, 2), BITS)
+
+
+def record_at(dtype: Any) -> Any:
+    """The word record_at(address): a record of that NumPy type, where it lies."""
+    kind = from_dtype(dtype)
+
+    def record(_context: Any, _where: Any) -> Any:
+        def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+            return builder.inttoptr(values[0], context.get_value_type(kind))
+
+        return kind(address), codegen
+
+    return intrinsic(record)
 
 
 def prefetch(builder: Any, where: Any, locality: int) -> None:

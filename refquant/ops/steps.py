@@ -32,7 +32,14 @@ from numpy.typing import NDArray
 KINDS = ("conv", "max_pool", "upsample", "add", "copy", "border", "decode")
 CONV, MAX_POOL, UPSAMPLE, ADD, COPY, BORDER, DECODE = range(len(KINDS))
 
+LINE = 64  # bytes of a cache line
 MOST_PIXELS = 4096  # of an item of a convolution
+# A thread's scratch memory in a convolution, bytes from its start: where the bias is, once per
+# pixel of a tile; where each pixel of the item is in the input, and in the output, 8 bytes each; a
+# dequantized panel.
+BIASES, WINDOWS = 0, 64
+OUTPUTS = WINDOWS + 8 * (MOST_PIXELS + 8)
+PANEL = OUTPUTS + 8 * (MOST_PIXELS + 8)
 
 FUSED = ("linear", "silu", "leaky", "sigmoid")
 LINEAR, SILU, LEAKY, SIGMOID = range(len(FUSED))

@@ -16,6 +16,7 @@ Measured, GFLOP/s of one core (Sapphire Rapids, data in L1, peak 176): 6x4 175, 
 also 8x3 175, 6x2 122, 10x2 125 (spills), 14x1 151.
 """
 
+import os
 from typing import NamedTuple
 
 
@@ -38,11 +39,20 @@ def tiles_for_this_cpu() -> tuple[Tile, ...]:
     return TILES_OF_AVX512 if "avx512" in cpu_compiled_for() else TILES_OF_OTHERS
 
 
+def cpu_name_and_features() -> tuple[str, str]:
+    """The CPU that Numba compiles for, as it tells LLVM; Numba itself is not needed for that."""
+    import llvmlite.binding as llvm
+
+    name = os.environ.get("NUMBA_CPU_NAME")
+    features = os.environ.get("NUMBA_CPU_FEATURES", "" if name == "generic" else None)
+    if features is None:
+        features = llvm.get_host_cpu_features().flatten()
+    return name or llvm.get_host_cpu_name(), features
+
+
 def cpu_compiled_for() -> str:
     """LLVM's name of the CPU that Numba compiles for, and the features that it has."""
-    from numba.core.registry import cpu_target
-
-    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    name, features = cpu_name_and_features()
     return ",".join((name, *(f for f in features.split(",") if not f.startswith("-"))))
 
 

@@ -16,9 +16,10 @@ class Warm(NamedTuple):
 def warmup() -> Warm:
     """Compile the kernels, or load them where that was done before."""
     from refquant.ops.conv_fast import conv_fast
-    from refquant.ops.program import work
+    from refquant.ops.native import code_of
+    from refquant.ops.program import WORK
     from refquant.ops.tiles import cpu_compiled_for
 
     conv_fast(np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 1, 1, 1), np.float32))
-    stats = work.stats
-    return Warm(bool(stats.cache_misses), stats.cache_path or "", cpu_compiled_for().split(",")[0])
+    code = code_of(*WORK)
+    return Warm(code.compiled, code.folder, cpu_compiled_for().split(",")[0])

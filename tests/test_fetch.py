@@ -1,11 +1,8 @@
 """Fetching, from a server on this machine that truncates, stalls, redirects and lies."""
 
-import contextlib
 import hashlib
-import http.server
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,6 +10,7 @@ import threading
 import time
 
 import pytest
+from file_server import DATA, Server, plain
 
 from refquant.arrays.errors import BadInput
 from refquant.cli import fetch as verb
@@ -21,54 +19,8 @@ from refquant.formats import download
 from refquant.formats.download import Interrupted, Known, fetch
 from refquant.formats.official import known_files, official_facts
 
-DATA = bytes(range(256)) * 1200  # several chunks
 KNOWN = Known(len(DATA), hashlib.sha256(DATA).hexdigest())
 SHORT = 0.3  # seconds without a byte, in these tests
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves DATA as its `behaviour` says; `requests` are the headers that came."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[dict[str, str]] = []
-        self.behaviour = plain
-        self.etag = '"one"'
-        self.url = f"http://127.0.0.1:{self.server_port}/yolov7.pt"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.server.requests.append(dict(self.headers))
-        with contextlib.suppress(OSError):
-            self.server.behaviour(self, len(self.server.requests))
-
-    def log_message(self, *_) -> None:
-        pass
-
-    def answer(self, code: int, **headers: object) -> None:
-        self.send_response(code)
-        for key, value in headers.items():
-            if value is not None:
-                self.send_header(key.replace("_", "-"), str(value))
-        self.end_headers()
-
-
-def plain(handler, count, most=None, length=None, etag=True):
-    """The file, or the rest of it from the byte that was asked for, at most `most` bytes."""
-    wanted = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-    tag = handler.server.etag if etag else None
-    same = handler.headers.get("If-Range", tag) == tag
-    start = int(wanted[1]) if wanted and same else 0
-    if start >= len(DATA):
-        handler.answer(416)
-        return
-    size = len(DATA) - start if length is None else length
-    ranged = {"Content_Range": f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"} if start else {}
-    handler.answer(206 if start else 200, Content_Length=size, ETag=tag, **ranged)
-    handler.wfile.write(DATA[start : start + (len(DATA) if most is None else most)])
 
 
 @pytest.fixture
@@ -337,6 +289,22 @@ def test_a_fetch_that_is_killed_goes_on(server, tmp_path, kill):
     assert (tmp_path / "x.pt").read_bytes() == DATA
     assert names(tmp_path) == ["x.pt"]
     assert int(server.requests[1]["Range"][len("bytes=") : -1]) >= 131_072
+
+
+def test_bytes_of_an_old_version_never_get_the_name_of_a_new_one(server, tmp_path, monkeypatch):
+    """Killed when the new version's name is kept: what is there of the old one must be gone."""
+    part = tmp_path / "x.pt.part"
+    part.write_bytes(b"old" * 100)
+    (tmp_path / "x.pt.part.etag").write_text('"zero"')
+    monkeypatch.setattr(download, "append", lambda *_: stop())
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server.url, tmp_path / "x.pt")
+    assert (tmp_path / "x.pt.part.etag").read_text() == '"one"'
+    assert not part.exists()
+
+
+def stop():
+    raise KeyboardInterrupt
 
 
 def test_reasons_are_short():

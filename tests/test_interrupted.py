@@ -1,13 +1,16 @@
 """Writers that are killed, or run out of space: the old file or the new one, never a part."""
 
-import json
+import hashlib
 import os
 import resource
 import subprocess
 import sys
-from pathlib import Path
+import threading
 
 import pytest
+from file_server import Server
+from kill_points import Job
+from killed_jobs import jobs, killed, summary
 from small_model import saved, small_model
 
 from refquant.arrays import atomic
@@ -15,35 +18,48 @@ from refquant.arrays.atomic import atomic_path, host
 from refquant.arrays.errors import BadInput
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
-HERE = Path(__file__).parent
 
 
-def kill(points: int, folder: Path, output: Path, *arguments: object) -> dict:
-    """What kill_points.py reports."""
-    command = [sys.executable, HERE / "kill_points.py", points, folder, output, *arguments]
-    done = subprocess.run([str(a) for a in command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+@pytest.fixture(scope="module")
+def server():
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
 
 
-@pytest.mark.parametrize("verb", ("convert", "quantize"))
-def test_a_verb_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path, verb):
-    """Fifty moments each; leftovers of the dead go with the next run."""
-    source = saved(small_model(), tmp_path)
-    folder = tmp_path / "out"
-    folder.mkdir()
-    output = folder / "model.h5"
-    output.write_bytes(b"an older file")
-    report = kill(50, folder, output, verb, source, "-o", output)
-    assert report["before"] != report["whole"]
-    killed = [point for point in report["points"] if point[1] == -9]
-    assert len(killed) == 50
-    for _, _, digest, names in killed:
-        assert digest == report["whole"]  # of the run before, which was left alone
-        assert "model.h5" in names
-    assert any(len(names) == 2 for *_, names in killed)  # some died in the middle of writing
-    assert all(len(names) <= 2 for *_, names in killed)
-    assert report["names"] == ["model.h5"]
+VERBS = ("convert", "quantize", "fetch", "evaluate", "golden", "export")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path, server, verb):
+    """Ten moments each, and the next run leaves nothing else; bench/kills.md has more of them."""
+    made = jobs(tmp_path, server)
+    assert tuple(made) == VERBS
+    arguments, output, old = made[verb]
+    found = summary(killed(10, arguments, output, old), output.name)
+    assert found["killed"] == 10
+    assert found["old"] + found["absent"] >= 5
+    assert found["with other files"]  # some died in the middle of writing
+    assert (found["broken"], found["not mended"], found["left behind"]) == (0, 0, 0)
+
+
+def test_a_file_that_is_neither_old_nor_new_is_broken(tmp_path):
+    (tmp_path / "x").write_bytes(b"old")
+    job = Job([], tmp_path / "x", b"old")
+    new = hashlib.sha256(b"new").hexdigest()
+    found = [job.state(new)]
+    for content in (b"new", b"ne", b""):
+        job.output.write_bytes(content)
+        found.append(job.state(new))
+    job.put_back()
+    assert found == ["old", "new", "broken", "broken"]
+    assert job.output.read_bytes() == b"old"
+    assert Job([], tmp_path / "y", None).state(new) == "absent"
 
 
 def limited(arguments: list[object], limit: int) -> subprocess.CompletedProcess:

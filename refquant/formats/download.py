@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
 
 CHUNK = 2**16
@@ -95,6 +96,7 @@ def transfer(url: str, part: Path, known: Known, advance: Advance, timeout: floa
     with response:
         if response.status != 206:
             start = 0
+            discard(part)  # before the new version's name is kept: never the old bytes with it
         elif start_of(response) != start:
             discard(part)
             raise Interrupted("the server sent another part than it was asked for")
@@ -129,7 +131,8 @@ def remember_version(part: Path, response: Any) -> None:
     """Keep a strong ETag; without one there is nothing to resume by."""
     etag = response.headers.get("ETag", "")
     if etag.startswith('"') and etag.isprintable() and len(etag) < 200:
-        etag_file(part).write_text(etag, encoding="latin-1")
+        with atomic_path(etag_file(part)) as temporary:
+            temporary.write_text(etag, encoding="latin-1")
     else:
         etag_file(part).unlink(missing_ok=True)
 
@@ -232,6 +235,6 @@ def finish(url: str, part: Path, target: Path, known: Known) -> str:
             discard(part)
             problem = f"what came has {key} {is_now}, the released file {due}"
             raise BadInput(url, problem, "nothing was kept")
+    etag_file(part).unlink(missing_ok=True)  # first: a run that is killed here finds its part
     os.replace(part, target)
-    etag_file(part).unlink(missing_ok=True)
     return digest.hexdigest()

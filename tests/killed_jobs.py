@@ -1,0 +1,79 @@
+"""The verbs that write, each with small inputs, for kill_points.py.
+
+jobs(folder, server) -> name -> (arguments, output, the output's bytes before or None)
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from cells_data import make_cells
+from file_server import Server
+from small_model import saved, small_model
+from white_cells import white_cells
+
+from refquant.formats import save_model
+
+HERE = Path(__file__).parent
+OLD = b"an older file"
+BROKEN, LEFT = "broken", "left behind"
+
+
+def jobs(folder: Path, server: Server) -> dict[str, tuple[list[str], Path, bytes | None]]:
+    """One job per verb; each output is in a folder of its own."""
+    source = saved(small_model(), folder)
+    cells = folder / "cells.h5"
+    save_model(white_cells(), cells)
+    data = make_cells(folder / "data", 4)
+    image = data / "val" / "1.png"
+    base = server.url.rsplit("/", 1)[0]
+    evaluated = ["evaluate", cells, "--data", data, "--size", 96, "--threads", 1, "--results"]
+    table: dict[str, tuple[list[Any], str, bytes | None]] = {
+        "convert": (["convert", source, "-o"], "model.h5", OLD),
+        "quantize": (["quantize", source, "-o"], "model.h5", OLD),
+        "fetch": (["fetch", "yolov7x", "--from", base, "-o"], "x.pt", None),
+        "evaluate": (evaluated, "results.json", OLD),
+        "golden": (["golden", cells, image, "--size", 96, "--threads", 1, "-o"], "g.h5", OLD),
+        "export": (["export", source, "-o"], "model.npz", OLD),
+    }
+    made = {}
+    for verb, (arguments, name, old) in table.items():
+        output = folder / verb / name
+        output.parent.mkdir()
+        made[verb] = ([*map(str, arguments), str(output)], output, old)
+    return made
+
+
+def killed(points: int, arguments: list[str], output: Path, old: bytes | None) -> dict[str, Any]:
+    """What kill_points.py reports, which runs in a process of its own."""
+    if old is not None:
+        output.write_bytes(old)
+    command = [sys.executable, HERE / "kill_points.py", points, output, *arguments]
+    paths = os.pathsep.join([str(HERE.parent), str(HERE)])
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(done.stdout)
+
+
+def summary(report: dict[str, Any], name: str) -> dict[str, int]:
+    """Counts: kills, what the output was after them, and what the second run left."""
+    points = report["points"]
+    states = [state for _, _, state, *_ in points]
+    found = {state: states.count(state) for state in ("old", "absent", "new", BROKEN)}
+    return {
+        "killed": sum(was for _, was, *_ in points),
+        **found,
+        "with other files": sum(others > 0 for *_, others, _, _ in points),
+        "not mended": sum(state != "new" for *_, state, _ in points),
+        LEFT: sum(names != [name] for *_, names in points),
+    }

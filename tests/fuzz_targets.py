@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import tempfile
 import zlib
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from darknet_writer import cfg_of, files
 from fuse_checkpoint import fuse
@@ -16,17 +18,21 @@ from fuzzing import Target
 from make_checkpoint import stripped
 from pickle_writer import dumps
 from PIL import Image
-from small_model import saved, small_model
+from small_model import saved
 from state_dict_writer import save_legacy, state_dict, tensors
 from torch_objects import Objects, archive, save
 
 from refquant.arrays.table import Table
+from refquant.formats import hdf5 as hdf5_file
 from refquant.formats import load_model
 from refquant.formats import state_dict as reader
+from refquant.formats.content_hash import Group, content_sha256
 from refquant.formats.torch_zip import END, HEADER, RECORD
 from refquant.graph.architecture import Architecture, Maker, layers_of, pool, random_arrays
 from refquant.graph.blocks import Rows
+from refquant.graph.graph import Counts, Model, Node
 from refquant.graph.module import Layer, Module
+from refquant.quant.recipe import quantize_model, uniform
 
 DARKNET = (
     "[net]\nwidth=640\nheight=640\nchannels=3\n[convolutional]\nbatch_normalize=1\nfilters=4\n"
@@ -81,14 +87,15 @@ def in_folder(make: Callable[[Path], Path]) -> bytes:
         return make(Path(folder)).read_bytes()
 
 
-def pickled() -> tuple[Objects, dict[str, Any]]:
-    """What is in a checkpoint of the least network: storages, and the pickle's objects."""
-    objects = Objects()
-    return objects, stripped(objects.model(least(), "Detect"))
+def objects_of(objects: Objects, fused: bool = False) -> dict[str, Any]:
+    """The pickle's objects of a checkpoint of the least network; its storages go to `objects`."""
+    layers = fuse(least()) if fused else least()
+    return stripped(objects.model(layers, "Detect", fused))
 
 
 def checkpoint(folder: Path) -> Path:
-    objects, value = pickled()
+    objects = Objects()
+    value = objects_of(objects)
     return save(folder / "x.pt", value, objects.storages)
 
 
@@ -121,17 +128,18 @@ def inside_archive(storages: list[bytes]) -> Callable[[bytes], bytes]:
 
 def torch_pickle() -> Target:
     """The pickle inside of an archive whose checksums fit."""
-    objects, value = pickled()
-    data = [dumps(value)]
-    return Target("torch pickle", ".pt", data, load_model, inside_archive(objects.storages))
+    objects = Objects()
+    seeds = [dumps(objects_of(objects, fused)) for fused in (True, False)]
+    return Target("torch pickle", ".pt", seeds, load_model, inside_archive(objects.storages))
 
 
 def torch_legacy() -> Target:
-    def make(folder: Path) -> Path:
-        objects, value = pickled()
-        return save_legacy(folder / "x.pt", value, objects)
+    def file(fused: bool) -> bytes:
+        objects = Objects()
+        value = objects_of(objects, fused)
+        return in_folder(lambda folder: save_legacy(folder / "x.pt", value, objects))
 
-    return Target("torch legacy", ".pt", [in_folder(make)], load_model)
+    return Target("torch legacy", ".pt", [file(True), file(False)], load_model)
 
 
 def named_arrays(fused: bool) -> dict[str, np.ndarray]:
@@ -192,7 +200,6 @@ def darknet_weights() -> Target:
 def onnx() -> Target:
     from onnx_writer import onnx_model
 
-    from refquant.graph.graph import Counts, Model
     from refquant.graph.lower import lower
 
     def file(layers: list[Layer], end: str) -> bytes:
@@ -203,9 +210,70 @@ def onnx() -> Target:
     return Target("ONNX", ".onnx", [*seeds, file(joined(), "cells")], load_model)
 
 
+def two_nodes() -> Model:
+    """A convolution and a decode: what a small HDF5 file holds."""
+    arrays = {"weight": np.ones((6, 3, 1, 1), np.float32), "bias": np.ones(6, np.float32)}
+    anchors = {"anchors": np.array([[[16, 32]]], np.float32)}
+    options = {"stride": 8, "padding": 0, "activation": "linear"}
+    nodes = (
+        Node("m", "conv", ("images",), options, arrays),
+        Node("d", "decode", ("m",), {"strides": (8,)}, anchors),
+    )
+    return Model(nodes, ("person",), True, Counts(18, 6, 6, 0, 0), {"name": "x"}, "a note")
+
+
+def stored() -> list[Model]:
+    """The small model in the two ways in which HDF5 holds weights."""
+    return [two_nodes(), quantize_model(two_nodes(), uniform("affine", "filter", 4))]
+
+
+def oldest_form(new: bytes) -> bytes:
+    """The same content in HDF5's first file format, which has no checksums to stop a reader."""
+    image = io.BytesIO()
+    with h5py.File(io.BytesIO(new)) as old, h5py.File(image, "w", libver="earliest") as file:
+        file.attrs.create("model", old.attrs["model"])
+        for name in old:
+            old.copy(name, file)
+    return image.getvalue()
+
+
 def hdf5() -> Target:
-    data = in_folder(lambda folder: saved(small_model(), folder))
-    return Target("HDF5", ".h5", [data], load_model)
+    new = [in_folder(lambda folder, model=model: saved(model, folder)) for model in stored()]
+    return Target("HDF5", ".h5", [*map(oldest_form, new), new[0]], load_model)
+
+
+HASH = re.compile(rb'"content_sha256":"[0-9a-f]*"')
+
+
+def model_json() -> Target:
+    """The texts in an HDF5 file, a line each, the hash made to fit; arrays stay as they are."""
+    kinds = []
+    for model in stored():
+        groups = {node.name: hdf5_file.group_of(node, i) for i, node in enumerate(model.nodes)}
+        with h5py.File(hdf5_file.file_of(model, Path("x"))[1]) as file:
+            kinds.append((bytes(file.attrs["model"]), groups))
+
+    seeds = [b"\n".join([root, *(g.json for g in groups.values())]) for root, groups in kinds]
+
+    def pieces(path: Path) -> tuple[bytes, dict[str, Group]]:
+        root, *texts = path.read_bytes().split(b"\n")
+        known = kinds[b"quantized" in b"".join(texts)][1]
+        pairs = zip(known.items(), texts, strict=False)
+        groups = {name: Group(text, group.arrays) for (name, group), text in pairs}
+        fitting = b'"content_sha256":"%b"' % content_sha256(groups).encode()
+        return HASH.sub(fitting, root, count=1), groups
+
+    return Target("model JSON", ".h5", seeds, lambda path: read_pieces(path, pieces))
+
+
+def read_pieces(path: Path, pieces: Callable[[Path], Any]) -> object:
+    """The HDF5 reader, what it takes out of a file being given."""
+    before = hdf5_file.read_groups
+    hdf5_file.read_groups = pieces
+    try:
+        return hdf5_file.read(path)
+    finally:
+        hdf5_file.read_groups = before
 
 
 def annotations() -> Target:
@@ -249,6 +317,7 @@ TARGETS = (
     darknet_weights,
     onnx,
     hdf5,
+    model_json,
     annotations,
     image,
 )

@@ -91,7 +91,11 @@ class Machine:
 
     def byte(self) -> int:
         """The next byte, as a number 0..255."""
-        return self.data[self.advance(1)]
+        start = self.position
+        if start >= len(self.data):
+            self.fail("1 bytes wanted, 0 left")
+        self.position = start + 1
+        return self.data[start]
 
     def number(self, form: struct.Struct) -> Any:
         """The next number, of one of the forms above."""

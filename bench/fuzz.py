@@ -8,8 +8,8 @@ Each reader runs in a process of its own, so that a crash of a library is a line
 file that it was reading is left behind. What counts as a failure, tests/fuzzing.py says. Exit code
 1 if there is any; the inputs of the first few are written to bench/fuzz-failures.json.
 
---write puts a reader's line into bench/fuzz.md again and again as it goes, in place of the line
-that it had there, so that a run that is cut off is told as far as it came.
+--write puts a reader's line into bench/fuzz.md again and again as it goes, in place of a line of
+fewer executions, so that a run that is cut off is told as far as it came.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def fuzzed(index: int, runs: int, seed: int, write: bool) -> "Report":
                 total.failures.append(("the process crashed", left.read_bytes().hex()))
                 break
             if write:
-                put(line(total, seed), name)
+                put(line(total, seed), name, total.runs)
     return total
 
 
@@ -97,14 +97,15 @@ def line(report: "Report", seed: int) -> str:
     )
 
 
-def put(text: str, name: str) -> None:
-    """The reader's line into the table, in place of an older one."""
+def put(text: str, name: str, runs: int) -> None:
+    """The reader's line into the table, in place of one of as many executions or fewer."""
     from fuzz_targets import TARGETS
 
     names = [target(index).name for index in range(len(TARGETS))]
     old = TABLE.read_text().splitlines(keepends=True) if TABLE.exists() else []
     lines = {row.split("|")[1].strip(): row for row in old if row.startswith("| ")}
-    lines[name] = text
+    if int(lines.get(name, text).split("|")[3].replace(",", "")) <= runs:
+        lines[name] = text
     rows = "".join(lines[name] for name in names if name in lines)
     with atomic_path(TABLE) as temporary:
         temporary.write_text(TITLE + HEADER + rows)

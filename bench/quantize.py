@@ -3,7 +3,8 @@
     python bench/quantize.py measure WEIGHTS.npz     rows into docs/quantization.csv
     python bench/quantize.py combine WEIGHTS.npz     into docs/quantization_combined.csv
     python bench/quantize.py write                   docs/quantization_measured.md from both, and
-                                                     from bench/quantize_speed.py's file
+                                                     from the files of bench/quantize_photos.py
+                                                     and bench/quantize_speed.py
 
 WEIGHTS.npz holds arrays named as in a state_dict (`model.0.conv.weight`); what is no weight of a
 convolution of YOLOv7 is left out, and so are layers that the file lacks. Every row is checked
@@ -12,6 +13,7 @@ against its proven bound before it is written. Rows that a file has already are 
 
 import argparse
 import csv
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,11 +30,14 @@ from refquant.graph.graph import Model
 from refquant.quant.accounting import accounting
 from refquant.quant.granularity import GRANULARITIES
 from refquant.quant.recipe import parse, quantize_model
+from refquant.quant.schemes import find_scheme
 from refquant.study.audit import audit_layer, total_of
 from refquant.study.audit_grid import grid
 
 DOCS = Path(__file__).parents[1] / "docs"
-GRID, COMBINED, SPEED = (DOCS / f"quantization{part}.csv" for part in ("", "_combined", "_speed"))
+GRID, COMBINED, SPEED, PHOTOS = (
+    DOCS / f"quantization{part}.csv" for part in ("", "_combined", "_speed", "_photos")
+)
 COLUMNS = (
     "scheme", "granularity", "bits", "code_bits", "layers", "weights", "groups", "sqnr_db",
     "max_error", "clipped", "nominal", "packed", "entropy",
@@ -42,8 +47,6 @@ SCHEMES = (
     "pwlq-eq3", "pwlq-code", "pwlq-overlap", "lloyd-max", "power-of-two", "affine+bc", "pwlq+bc",
     "pwlq:laplacian",
 )  # fmt: skip
-# Above 5 bits lloyd-max takes minutes per row, and its levels soon cost more than the codes.
-MOST_BITS = {"lloyd-max": 5}
 WIDTHS = (4, 5, 3, 6, 2, 8, 7)  # the interesting ones first
 MEMBERS = "filter+f-shape+c-shape"
 SAVINGS = {"affine": 3.92, "pwlq": 3.86}
@@ -76,7 +79,7 @@ def measure(path: Path, schemes: Iterable[str], threads: int) -> None:
     with ThreadPoolExecutor(threads) as executor:
         for way in product(WIDTHS, GRANULARITIES, schemes):
             bits, granularity, scheme = way
-            if (scheme, granularity, bits) in done or bits > MOST_BITS.get(scheme, 8):
+            if (scheme, granularity, bits) in done:
                 continue
             start = time.perf_counter()
             row = next(grid(weights, [scheme], [granularity], [bits], map_layers=executor.map))
@@ -111,16 +114,26 @@ def combine(path: Path) -> None:
 def combined_row(
     model: Model, weights: Mapping[str, NDArray[np.float32]], scheme: str, granularity: str
 ) -> dict[str, Any]:
-    """Savings of the whole network; members and SQNR of the layers that are trained."""
+    """Savings of the whole network and the groups that give the published one, in two digits;
+    members and SQNR of the layers that are trained."""
     sizes = accounting(model)
     tensors = {name: model[name].arrays["weight"] for name in weights}
     total = total_of([audit_layer(name, tensors[name], w) for name, w in weights.items()])
     chosen = [tensor.granularity for tensor in tensors.values()]
+    groups = sum(row["groups"] for row in sizes["layers"])
+    unit = 4 * find_scheme(scheme).nominal_params(4)
+    rest = sizes["bytes"]["nominal"] - unit * groups  # bytes that do not depend on the choice
+    fewest, most = (
+        (sizes["baseline_unfolded_fp16"] / (SAVINGS[scheme] + half) - rest) / unit
+        for half in (0.005, -0.005)
+    )
     return {
         "scheme": scheme,
         "granularity": granularity,
         **{member: chosen.count(member) for member in MEMBERS.split("+")},
-        "groups": sum(row["groups"] for row in sizes["layers"]),
+        "groups": groups,
+        "fewest_groups": math.ceil(fewest),
+        "most_groups": math.floor(most),
         "sqnr_db": total["sqnr_db"],
         "nominal_saving": sizes["ratios"]["nominal"]["fp16"],
         "packed_saving": sizes["ratios"]["packed"]["fp16"],
@@ -155,7 +168,8 @@ def main() -> None:
     if options.what == "write":
         from quantize_report import write
 
-        write(GRID, COMBINED, SPEED, DOCS / "quantization_measured.md")
+        files = {"grid": GRID, "combined": COMBINED, "photos": PHOTOS, "speed": SPEED}
+        write(files, DOCS / "quantization_measured.md")
     elif options.weights is None:
         parser.error("give the .npz file with the trained weights")
     elif options.what == "measure":

@@ -1,25 +1,20 @@
-"""docs/quantization_measured.md from the CSV files that bench/quantize.py writes.
+"""docs/quantization_measured.md from the CSV files that the benches of quantization write.
 
-Sentences about the study's claims are conditions on the rows, so they change when the rows do.
-Equal stored bits: a piecewise linear scheme of k bits is set beside the others of k + 1, since
-that is the width of its codes. All of it on weights alone; AP is the study's business.
+Sentences are conditions on the rows, so they change when the rows do.
 """
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-Row = dict[str, Any]
+from quantize_claims import combinations, equal_bits, granularities
+from quantize_tables import Row, find, read, stored, table
 
-PIECEWISE = ("pwlq", "pwlq:laplacian", "pwlq:search", "pwlq-code")
-UNIFORM = ("affine", "affine:mse", "symmetric", "symmetric:mse")
-PLAIN = ("layer", "filter", "channel", "f-shape", "c-shape")
+SEARCHES = (":search", ":mse", "lloyd-max")
 
 
-def write(grid: Path, combined: Path, speed: Path, target: Path) -> None:
-    """The whole page."""
-    rows = list(read(grid))
+def write(files: Mapping[str, Path], target: Path) -> None:
+    """The whole page, from the files "grid", "combined", "photos" and "speed"."""
+    rows = list(read(files["grid"]))
     first = rows[0]
     parts = [
         "# Quantization of trained YOLOv7 weights, measured",
@@ -32,116 +27,19 @@ def write(grid: Path, combined: Path, speed: Path, target: Path) -> None:
         *equal_bits(rows),
         *granularities(rows),
         *front(rows),
-        *combinations(list(read(combined))),
+        *combinations(list(read(files["combined"]))),
+        *photos(list(read(files["photos"]))),
         *all_rows(rows),
-        *speeds(list(read(speed))),
+        *speeds(list(read(files["speed"]))),
     ]
     target.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def read(path: Path) -> Iterable[Row]:
-    """Rows with numbers as numbers."""
-    with path.open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            yield {key: number(value) for key, value in row.items()}
-
-
-def number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def stored(row: Row) -> float:
-    """Stored bits per weight."""
-    return 8 * row["packed"] / row["weights"]
-
-
-def find(rows: Sequence[Row], **wanted: Any) -> Row | None:
-    """The row with these values."""
-    return next((r for r in rows if all(r[k] == v for k, v in wanted.items())), None)
-
-
-def table(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """A table in Markdown."""
-    text = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in text)
-
-
-def best(rows: Sequence[Row], schemes: Sequence[str], granularity: str, width: int) -> Row | None:
-    """The row of highest SQNR among schemes whose codes are `width` bits wide."""
-    found = [
-        r
-        for r in rows
-        if r["scheme"] in schemes and r["granularity"] == granularity and r["code_bits"] == width
-    ]
-    return max(found, key=lambda r: r["sqnr_db"], default=None)
-
-
-def equal_bits(rows: Sequence[Row]) -> list[str]:
-    """Does piecewise linear quantization win at equal stored bits?"""
-    lines, wins, cells, nominal_wins = [], 0, 0, 0
-    for granularity in PLAIN:
-        for width in range(3, 9):
-            piecewise = best(rows, PIECEWISE, granularity, width)
-            uniform = best(rows, UNIFORM, granularity, width)
-            lesser = best(rows, UNIFORM, granularity, width - 1)
-            if piecewise is None or uniform is None or lesser is None:
-                continue
-            cells += 1
-            wins += piecewise["sqnr_db"] > uniform["sqnr_db"]
-            nominal_wins += piecewise["sqnr_db"] > lesser["sqnr_db"]
-            gain = piecewise["sqnr_db"] - uniform["sqnr_db"]
-            nominal = piecewise["sqnr_db"] - lesser["sqnr_db"]
-            lines.append((granularity, width, f"{uniform['scheme']} {uniform['sqnr_db']:.2f}",
-                          f"{piecewise['scheme']} {piecewise['sqnr_db']:.2f}", f"{gain:+.2f}",
-                          f"{nominal:+.2f}"))  # fmt: skip
-    header = ("granularity", "stored bits", "best uniform, dB", "best piecewise linear, dB",
-              "gain, equal stored bits", "gain, equal nominal bits")  # fmt: skip
-    return [
-        "## Does piecewise linear quantization still win at equal stored bits?",
-        f"At equal *nominal* bits it wins in {nominal_wins} of {cells} cases, with twice as many "
-        f"codes. At equal *stored* bits it wins in {wins} of {cells}. Uniform: the best of "
-        f"{', '.join(UNIFORM)}; piecewise linear: the best of {', '.join(PIECEWISE)}, "
-        "stored bits being nominal bits plus one.",
-        table(header, lines),
-    ]
-
-
-def granularities(rows: Sequence[Row]) -> list[str]:
-    """What a finer granularity buys, and what the same bytes buy as wider codes."""
-    lines = []
-    for scheme in ("affine", "pwlq"):
-        base, wider = (find(rows, scheme=scheme, granularity="filter", bits=b) for b in (4, 5))
-        assert base is not None and wider is not None
-        per_bit = (wider["sqnr_db"] - base["sqnr_db"]) / (stored(wider) - stored(base))
-        lines.append((scheme, "filter, 5 bits", wider["groups"], f"{wider['sqnr_db']:.2f}",
-                      f"{stored(wider):.3f}", f"{per_bit:.1f}"))  # fmt: skip
-        for granularity in dict.fromkeys(r["granularity"] for r in rows):
-            row = find(rows, scheme=scheme, granularity=granularity, bits=4)
-            if row is None:
-                continue
-            more = stored(row) - stored(base)
-            gain = row["sqnr_db"] - base["sqnr_db"]
-            rate = f"{gain / more:.1f}" if more > 1e-4 else "-"
-            lines.append((scheme, f"{granularity}, 4 bits", row["groups"], f"{row['sqnr_db']:.2f}",
-                          f"{stored(row):.3f}", rate))  # fmt: skip
-    header = ("scheme", "", "groups", "SQNR, dB", "b/w", "dB per bit beyond filter level")
-    return [
-        "## Which granularity is best per byte?",
-        "Against filter level with 4 bits. A finer granularity pays where its dB per added bit "
-        "exceed those of a wider code (the first line of each scheme).",
-        table(header, lines),
-    ]
-
-
 def front(rows: Sequence[Row]) -> list[str]:
-    """The ways that no other beats in both bytes and SQNR."""
+    """The ways smaller than FP16 that no other beats in both bytes and SQNR."""
     lines, highest = [], float("-inf")
-    for row in sorted(rows, key=lambda r: (r["packed"], -r["sqnr_db"])):
+    smaller = [row for row in rows if stored(row) < 16]
+    for row in sorted(smaller, key=lambda r: (r["packed"], -r["sqnr_db"])):
         if row["sqnr_db"] > highest:
             highest = row["sqnr_db"]
             way = (row["scheme"], row["granularity"], row["bits"], row["code_bits"])
@@ -151,38 +49,54 @@ def front(rows: Sequence[Row]) -> list[str]:
     return ["## What no other way beats, in bytes stored and SQNR at once", table(header, lines)]
 
 
-def combinations(rows: Sequence[Row]) -> list[str]:
-    """The three readings, and what they store."""
-    lines = [
-        (r["scheme"], r["granularity"], f"{r['filter']} / {r['f-shape']} / {r['c-shape']}",
-         f"{r['groups']:,}", f"{r['sqnr_db']:.2f}", f"{r['nominal_saving']:.3f}",
-         f"{r['packed_saving']:.3f}", f"{r['entropy_saving']:.3f}")
-        for r in rows
-    ]  # fmt: skip
-    header = ("scheme", "granularity", "layers at filter / f-shape / c-shape", "groups",
-              "SQNR, dB", "nominal saving", "stored saving", "entropy saving")  # fmt: skip
-    sentences = []
-    for scheme, published in (("affine", 3.92), ("pwlq", 3.86)):
-        reached = [
-            r["granularity"].partition(":")[2] or "least error"
-            for r in rows
-            if r["scheme"] == scheme and abs(r["nominal_saving"] - published) <= 0.005
-            and "+" in r["granularity"]
-        ]  # fmt: skip
-        least = next(
-            r for r in rows if r["scheme"] == scheme and r["granularity"].endswith("shape")
-        )
-        sentences.append(
-            f"{scheme}: the study reports {published}; the smallest error per layer gives "
-            f"{least['nominal_saving']:.3f}, so it is {'' if 'least error' in reached else 'not '}"
-            f"what was reported. Within half a digit of it: {', '.join(reached) or 'none'}."
-        )
+def photos(rows: Sequence[Row]) -> list[str]:
+    """Detections kept, lost and new, over all photos."""
+    ways = dict.fromkeys((r["scheme"], r["bits"]) for r in rows)
+    totals = {
+        way: photo_total([r for r in rows if (r["scheme"], r["bits"]) == way]) for way in ways
+    }
+    lines = [(*way, *total.values()) for way, total in totals.items()]
+    header = ("scheme", "bits", "stored bits", "SQNR, dB", "kept", "score, mean change", "lost",
+              "new")  # fmt: skip
+    names = list(dict.fromkeys(r["photo"] for r in rows))
     return [
-        "## Which reading of “combination” gives the study's savings?",
-        " ".join(sentences) + " Savings are of the whole network against FP16 (the layers that "
-        "are not at hand stay at filter level), SQNR is of the trained layers.",
+        "## What a quantized detector still sees",
+        f"{rows[0]['model']}, weights quantized per filter, on {len(names)} photos "
+        f"({', '.join(names)}), by `bench/quantize_photos.py`: detections of the float model that "
+        "are found again (same class, IoU of at least 0.5), lost, and new ones. "
+        f"{contradictions(totals)}",
         table(header, lines),
     ]
+
+
+def photo_total(rows: Sequence[Row]) -> Row:
+    """One way of quantizing, all photos together."""
+    kept = sum(r["kept"] for r in rows)
+    change = sum(r["kept"] * r["score"] for r in rows if r["kept"])
+    return {
+        "code_bits": rows[0]["code_bits"],
+        "sqnr_db": rows[0]["sqnr_db"],
+        "kept": f"{kept} of {sum(r['float'] for r in rows)}",
+        "score": f"{change / kept:+.2f}" if kept else "",
+        "lost": "; ".join(r["lost"] for r in rows if r["lost"]),
+        "new": "; ".join(r["new"] for r in rows if r["new"]),
+    }
+
+
+def contradictions(totals: Mapping[tuple[str, int], Row]) -> str:
+    """Ways of equal stored bits of which the one with the higher SQNR keeps fewer detections."""
+    found = [
+        f"{a[0]} with {a[1]} bits has {one['sqnr_db']:.2f} dB and keeps {one['kept']}, "
+        f"{b[0]} with {b[1]} bits {other['sqnr_db']:.2f} dB and keeps {other['kept']}"
+        for a, one in totals.items()
+        for b, other in totals.items()
+        if one["code_bits"] == other["code_bits"]
+        and one["sqnr_db"] > other["sqnr_db"]
+        and int(one["kept"].split()[0]) < int(other["kept"].split()[0])
+    ]
+    if not found:
+        return "Nowhere does a higher SQNR at equal stored bits keep fewer detections."
+    return f"SQNR of weights is not all: {'; '.join(found)}."
 
 
 def all_rows(rows: Sequence[Row]) -> list[str]:
@@ -201,23 +115,43 @@ def all_rows(rows: Sequence[Row]) -> list[str]:
 
 
 def speeds(rows: Sequence[Row]) -> list[str]:
-    """Seconds for the whole network."""
+    """Seconds for the whole network: the slowest granularity of every scheme and width."""
+    slowest: dict[tuple[str, int], Row] = {}
+    for r in rows:
+        way = (r["scheme"], r["bits"])
+        if way not in slowest or r["cpu_seconds"] > slowest[way]["cpu_seconds"]:
+            slowest[way] = r
     lines = [
-        (
-            r["scheme"],
-            r["granularity"],
-            r["bits"],
-            r["threads"],
-            r["seconds"],
-            r["peak_over_model"],
-        )
-        for r in rows
-    ]
-    header = ("scheme", "granularity", "bits", "threads", "seconds", "peak memory / model")
+        (*way, r["granularity"], r["seconds"], r["cpu_seconds"], r["load"],
+         max(o["peak_over_model"] for o in rows if (o["scheme"], o["bits"]) == way))
+        for way, r in slowest.items()
+    ]  # fmt: skip
+    header = ("scheme", "bits", "slowest granularity", "seconds", "CPU seconds", "load before",
+              "peak memory / model, worst of all")  # fmt: skip
+    threads = rows[0]["threads"]
     return [
         "## Speed",
-        f"Full-size YOLOv7, 36.9 million weights, {rows[0]['threads']} threads, on a machine that "
-        "other work shares: CPU seconds are those of all threads together. Peak memory is that of "
-        "the process, model and interpreter included.",
+        f"Full-size YOLOv7, 36.9 million weights, {threads} threads on 2 cores; the slowest "
+        f"granularity of {len(rows)} ways measured. Load is the number of processes that wanted a "
+        "core in the minute before, up to two of them this bench's own: above 2 other work shared "
+        "the machine, and seconds are too many. CPU seconds are those of all threads together. "
+        f"Peak memory is that of the process, model and interpreter included. {goals(rows)}",
         table(header, lines),
     ]
+
+
+def goals(rows: Sequence[Row]) -> str:
+    """Which rows miss 10 s (90 s for searches, lloyd-max up to 5 bits) or 3 times the model."""
+    late, large = [], []
+    for r in rows:
+        limit = 90 if any(name in r["scheme"] for name in SEARCHES) else 10
+        name = f"{r['scheme']} {r['granularity']} {r['bits']}"
+        if r["seconds"] > limit and not (r["scheme"] == "lloyd-max" and r["bits"] > 5):
+            late.append(f"{name} ({r['seconds']} s)")
+        if r["peak_over_model"] > 3:
+            large.append(f"{name} ({r['peak_over_model']})")
+    return (
+        "Goal: 10 s, 90 s for the searches and for lloyd-max up to 5 bits; missed by "
+        f"{', '.join(late) or 'none'}. Goal: 3 times the model in memory; missed by "
+        f"{', '.join(large) or 'none'}."
+    )

@@ -2,16 +2,19 @@
 
 Every way in a process of its own (Linux), which loads the model from a file, compiles what it
 needs on a small one, and then quantizes 36.9 million seeded random weights. Rows go into
-docs/quantization_speed.csv; bench/quantize.py makes the page.
+docs/quantization_speed.csv; bench/quantize.py makes the page. Rows that are there are not measured
+again; with `--quiet 2.5` those are that were measured beside other work.
 
-    cpu_seconds       of all threads together: what a loaded machine does not change
+    cpu_seconds       of all threads together: what a loaded machine does not change much
+    load              processes that wanted a core in the minute before, this bench's own included
     peak_over_model   the highest resident memory while quantizing / bytes of the model's arrays
                       (interpreter and libraries included, about 0.15 GB)
 Before timing, the tensors of the small model are checked against their bounds.
 """
 
-import csv
+import argparse
 import multiprocessing
+import os
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -19,26 +22,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quantize import SPEED as TARGET
+from quantize import append, read
 
 from refquant.formats import load_model, save_model
 from refquant.graph.architecture import build
+from refquant.quant.granularity import GRANULARITIES
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.study.audit import audit
 
-TARGET = Path(__file__).parents[1] / "docs" / "quantization_speed.csv"
 THREADS = 2
-WAYS = (
-    ("affine", "filter", 4), ("affine", "f-shape", 8), ("affine:minmax", "block-32", 4),
-    ("affine:mse", "filter", 4), ("symmetric", "c-shape", 4), ("power-of-two", "filter", 4),
-    ("affine+bc", "filter", 4), ("pwlq", "filter", 4), ("pwlq", "layer", 4),
-    ("pwlq", "block-32", 8), ("pwlq-code", "f-shape", 8), ("pwlq:search", "filter", 4),
-    ("lloyd-max", "layer", 4), ("lloyd-max", "filter", 4), ("lloyd-max", "filter", 5),
+SCHEMES = (
+    "affine", "affine:minmax", "affine:mse", "affine:percentile", "symmetric", "symmetric:mse",
+    "pwlq", "pwlq-eq3", "pwlq-code", "pwlq-overlap", "pwlq:search", "pwlq-overlap:search",
+    "power-of-two", "affine+bc", "pwlq+bc",
 )  # fmt: skip
+WAYS = (
+    *(("lloyd-max", granularity, 5) for granularity in GRANULARITIES),
+    *((scheme, granularity, 8) for scheme in SCHEMES for granularity in GRANULARITIES),
+    *((scheme, "filter", 4) for scheme in (*SCHEMES, "lloyd-max")),
+    *(("lloyd-max", "filter", bits) for bits in (6, 7, 8)),
+)
 
 
 def measure(path: str, scheme: str, granularity: str, bits: int) -> dict[str, Any]:
     """One row."""
-    recipe = uniform(scheme, granularity, bits)
+    recipe, load = uniform(scheme, granularity, bits), os.getloadavg()[0]
     small = build("yolov7", width=0.0625)
     assert audit(quantize_model(small, recipe), small)["total"]["within_bound"]
     model = load_model(path)
@@ -51,24 +60,34 @@ def measure(path: str, scheme: str, granularity: str, bits: int) -> dict[str, An
     status = Path("/proc/self/status").read_text(encoding="ascii")
     peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
     row = {"scheme": scheme, "granularity": granularity, "bits": bits, "threads": THREADS}
-    figures = {"seconds": seconds, "cpu_seconds": cpu, "peak_over_model": peak / size}
+    figures = {
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "load": load,
+        "peak_over_model": peak / size,
+    }
     return {**row, **{key: round(value, 2) for key, value in figures.items()}}
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quiet", type=float, default=np.inf, metavar="LOAD",
+                        help="measure again what was measured at a load above LOAD")  # fmt: skip
+    options = parser.parse_args()
+    kept = [row for row in read(TARGET) if float(row["load"]) <= options.quiet]
+    done = {(row["scheme"], row["granularity"], int(row["bits"])): row for row in kept}
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/yolov7.h5"
         save_model(build("yolov7"), path)
-        rows = []
         for way in WAYS:
-            with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-                rows.append(pool.submit(measure, path, *way).result())
-            print(rows[-1], flush=True)
-    with TARGET.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, tuple(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+            if way not in done:
+                with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+                    done[way] = pool.submit(measure, path, *way).result()
+                print(done[way], flush=True)
+                rows = [done[way] for way in WAYS if way in done]
+                TARGET.unlink(missing_ok=True)
+                append(TARGET, tuple(rows[0]), rows)
 
 
 if __name__ == "__main__":

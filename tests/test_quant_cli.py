@@ -68,6 +68,25 @@ def test_a_combination_is_written_layer_by_layer(folder, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "saving"),
+    [
+        ([], 3.92),
+        (["--params-dtype", "float16", "--bias-dtype", "float16"], 3.94),
+        (["--scheme", "pwlq"], 3.14),
+    ],
+)
+def test_full_size_yolov7_is_as_small_on_disk_as_the_documentation_says(
+    tmp_path, capsys, options, saving
+):
+    target = tmp_path / "q.h5"
+    assert main(["quantize", "random:yolov7", "-o", str(target), *options, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["bytes"]["file"] == target.stat().st_size
+    assert saving <= 2 * (result["bytes"]["fp32"] // 4) / target.stat().st_size < saving + 0.01
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--bits", "9"], ["--scheme", "affin"], ["--granularity", "axes:Q"], ["--recipe", "x y"],

@@ -23,28 +23,35 @@ from refquant.ops.activation import (
     P,
 )
 from refquant.ops.jit import inlined, inner
-from refquant.ops.simd import choose, every, floor, fma, power_of_two, times_power_of_two
+from refquant.ops.simd import choose, every, field_as_power, floor, fma, power_of_two
 
 P0, P1, P2, P3, P4 = P
 HALF, ZERO, MINUS_ZERO = np.float32(0.5), np.float32(0.0), np.float32(-0.0)
 MINUS_INF = np.float32(-np.inf)
 
 
-# Where |t| is below EASY, nothing in exp is special: (4) changes nothing, n is in [-126, 126],
-# the result is a normal number, so one power of two gives it as exactly as two, and t is not
-# NaN. 16 lanes of SiLU then take half of the instructions; nearly all of a network's lanes are
-# easy.
+# Where |x| is below EASY, nothing in exp(-x) is special: (4) changes nothing, n is in [-126, 126],
+# the result is a normal number, so one power of two gives it as exactly as two, and x is not NaN.
+# That takes half of the instructions, and nearly all of a network's lanes are easy.
 EASY = np.float32(87.0)
+EASY_SQUARED = EASY * EASY
+# M of (5), and 127 more, so that M + n carries the exponent field of 2**n in its low bits. One is
+# even and one odd, so they round alike unless x * LOG2_E is odd / 2; and since LOG2_E is an odd
+# number times 2**-23, that takes an |x| of 2**22 at least.
+BIASED = ROUNDER + np.float32(127)
 
 
 @inlined
-def reduced(t: Any) -> Any:
-    """(mantissa, M + n) with exp(t) = mantissa * 2**n, equations (5) to (7)."""
-    rounded = fma(t, LOG2_E, ROUNDER)
-    n = rounded - ROUNDER  # (5)
-    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, t))  # (6)
-    p = fma(fma(fma(fma(P0, r, P1), r, P2), r, P3), r, P4)  # (7)
-    return fma(p, r * r, r) + ONE, rounded
+def reduced(x: Any) -> Any:
+    """(mantissa, BIASED + n) with exp(-x) = mantissa * 2**n, equations (5) to (7) for t = -x.
+
+    s is -r, and p has the other sign after every other step: signs change no rounding.
+    """
+    rounded = fma(x, -LOG2_E, BIASED)
+    n = rounded - BIASED  # (5)
+    s = fma(n, LN2_LOW, fma(n, LN2_HIGH, x))  # (6)
+    p = fma(fma(fma(fma(P0, s, -P1), s, P2), s, -P3), s, P4)  # (7)
+    return fma(p, s * s, -s) + ONE, rounded
 
 
 @inner
@@ -52,25 +59,29 @@ def exp(t: Any) -> Any:
     """exp(t), equations (4) to (8) of activation.py."""
     t = choose(t > LOWEST, t, LOWEST)
     t = choose(t < HIGHEST, t, HIGHEST)  # (4)
-    mantissa, rounded = reduced(t)
-    n = rounded - ROUNDER
+    mantissa, rounded = reduced(-t)
+    n = rounded - BIASED
     half = floor(n * HALF)
     return mantissa * power_of_two(half) * power_of_two(n - half)  # (8)
 
 
 @inlined
-def easy_exp(t: Any) -> Any:
-    """exp(t) for |t| < EASY."""
-    mantissa, rounded = reduced(t)
-    return times_power_of_two(mantissa, rounded)  # (8)
+def easy_denominator(x: Any) -> Any:
+    """1 + exp(-x) for |x| < EASY; the product of (8) is exact, so that (1) and (2) round once."""
+    mantissa, rounded = reduced(x)
+    return fma(mantissa, field_as_power(rounded), ONE)
+
+
+@inlined
+def easy_silu(x: Any) -> Any:
+    """Equation (1) for |x| < EASY."""
+    return x / easy_denominator(x)
 
 
 @inlined
 def silu(x: Any) -> Any:
     """Equation (1)."""
-    if every(abs(x) < EASY):
-        return x / (easy_exp(-x) + ONE)
-    return any_silu(x)
+    return easy_silu(x) if every(abs(x) < EASY) else any_silu(x)
 
 
 @inner
@@ -84,7 +95,7 @@ def any_silu(x: Any) -> Any:
 def sigmoid(x: Any) -> Any:
     """Equation (2)."""
     if every(abs(x) < EASY):
-        return ONE / (easy_exp(-x) + ONE)
+        return ONE / easy_denominator(x)
     return choose(x != x, NAN, ONE / (exp(-x) + ONE))
 
 

@@ -20,10 +20,12 @@ and a part of the next panel into L2.
 
 from typing import Any
 
-from refquant.ops.activation_loops import leaky, sigmoid, silu
+from refquant.ops.activation_loops import EASY_SQUARED, any_silu, easy_silu, leaky, sigmoid
 from refquant.ops.jit import inlined, inner
 from refquant.ops.panels_kernel import dequantize_panel
 from refquant.ops.simd import (
+    every,
+    fma,
     load,
     load_int,
     prefetch_l2,
@@ -132,16 +134,38 @@ def activate(outputs: int, plane: int, activation: int, pixels: int, vectors: in
     """The activation of a tile's totals, while they are in L1."""
     for p in range(pixels):
         output = load_int(outputs + 8 * p)
-        for v in range(vectors):
-            place = output + v * plane
-            total = load(place)
-            if activation == SILU:
-                total = silu(total)
-            elif activation == LEAKY:
-                total = leaky(total)
-            elif activation == SIGMOID:
-                total = sigmoid(total)
-            store(place, total)
+        if activation == SILU and are_easy(output, plane, vectors):
+            for v in range(vectors):
+                store(output + v * plane, easy_silu(load(output + v * plane)))
+        else:
+            activate_any(output, plane, activation, vectors)
+
+
+@inlined
+def are_easy(output: int, plane: int, vectors: int) -> bool:
+    """Whether |x| < EASY for all of a pixel's totals x; a sum of many squares may say no wrongly.
+
+    No rounding makes a sum of squares smaller than its largest part, and NaN is below nothing.
+    """
+    squares = load(output) * load(output)
+    for v in range(1, vectors):
+        squares = fma(load(output + v * plane), load(output + v * plane), squares)
+    return every(squares < EASY_SQUARED)
+
+
+@inner
+def activate_any(output: int, plane: int, activation: int, vectors: int) -> None:
+    """The activation of a pixel's totals, of any kind and for all numbers."""
+    for v in range(vectors):
+        place = output + v * plane
+        total = load(place)
+        if activation == SILU:
+            total = any_silu(total)
+        elif activation == LEAKY:
+            total = leaky(total)
+        elif activation == SIGMOID:
+            total = sigmoid(total)
+        store(place, total)
 
 
 conv_block_6x4 = conv_block(6, 4, tile_6x4)

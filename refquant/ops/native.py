@@ -144,8 +144,10 @@ def object_file(function: Any, arguments: int) -> bytes:
     jitted = njit(kind, **alone, **OPTIONS)(function)
     ((signature, made),) = jitted.overloads.items()
     cpu, features = cpu_name_and_features()
+    # Numba's own code loads the address of every constant first; here they are found relative to
+    # the code, which takes SiLU from 18 to 13 cycles per 16 numbers (Emerald Rapids).
     machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=cpu, features=features, opt=3, reloc="default", codemodel="jitdefault", jit=True
+        cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small"
     )
     code = machine.emit_object(llvm.parse_assembly(jitted.inspect_llvm(signature)))
     return made.fndesc.llvm_func_name.encode() + b"\0" + bytes(code)

@@ -16,7 +16,7 @@ with no licence to reorder or to contract: the bits do not depend on the mapping
     fma(x, y, z)                        round(x * y + z), one rounding
     floor(x)                            the largest whole number <= x
     power_of_two(n)                     2.0**n for a whole n in [-126, 127]
-    times_power_of_two(x, 1.5*2**23+n)  x * 2.0**n, if both are normal numbers
+    field_as_power(1.5*2**23+127+n)     the same
 The last five take float32 as well. A CPU without a fused
 multiply-add gets calls of the C library's fmaf from LLVM: the same bits.
 
@@ -227,14 +227,14 @@ def power_of_two(builder: Any, n: Any) -> Any:
 
 
 @word_of_one_kind
-def times_power_of_two(builder: Any, x: Any, rounded: Any) -> Any:
-    """x * 2.0**n for rounded = 1.5 * 2**23 + n, n whole, where x and the product are normal.
+def field_as_power(builder: Any, rounded: Any) -> Any:
+    """2.0**n for rounded = 1.5 * 2**23 + 127 + n, n whole and in [-126, 127].
 
-    The low bits of `rounded` are n; moved into the exponent field they add n to the exponent of x.
+    The low bits of `rounded` are the exponent field of 2.0**n; they move to where that lies.
     """
-    whole = integers_like(x)
-    n = builder.shl(builder.bitcast(rounded, whole), integers(whole, 23))
-    return builder.bitcast(builder.add(builder.bitcast(x, whole), n), x.type)
+    whole = integers_like(rounded)
+    field = builder.shl(builder.bitcast(rounded, whole), integers(whole, 23))
+    return builder.bitcast(field, rounded.type)
 
 
 def pointer(builder: Any, where: Any, kind: Any, offset: int = 0) -> Any:

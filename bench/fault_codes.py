@@ -1,0 +1,82 @@
+"""Faults of another quantizer, for bench/faults.py: is what explains their codes named?
+
+A small port of affine quantization with one thing of it wrong gives codes and scales for every
+convolution; study/codes.py compares them with ours. Layers where the fault changes nothing (a tie
+that no weight hits) are left out.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from refquant.graph.graph import Model, array_of
+from refquant.study.codes import compare_layer
+
+Given = dict[str, np.ndarray]
+TOP = 15  # of 4 bits
+
+
+def port(
+    w: np.ndarray, scale: np.ndarray, zero: np.ndarray, rounding: Callable = np.rint, low: int = 0
+) -> Given:
+    """Codes for rows (G, N), and the parameters that go with them."""
+    q = np.clip(rounding(w / scale) + zero, low, TOP)
+    return {"codes": q, "scale": scale, "zero_point": zero}
+
+
+def half(scale: np.ndarray) -> np.ndarray:
+    return scale.astype(np.float16).astype(np.float64)
+
+
+def narrow_only(w: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> Given:
+    """Codes chosen against the scale, which is then stored as float16."""
+    return {**port(w, scale, zero), "scale": half(scale)}
+
+
+# (what is wrong, what the explanation must begin with, the port)
+CASES: tuple[tuple[str, str, Callable], ...] = (
+    ("truncation", "rounding truncation", lambda w, s, z: port(w, s, z, np.trunc)),
+    ("floor", "rounding down", lambda w, s, z: port(w, s, z, np.floor)),
+    (
+        "lowest code not used", "rounding half to even, the lowest code left out",
+        lambda w, s, z: port(w, s, z, low=1),
+    ),
+    ("scale stored as float16", "their scale", lambda w, s, z: port(w, half(s), z)),
+    ("scale stored as float16 after the codes were chosen", "scale storage", narrow_only),
+    (
+        "one scale for the layer", "granularity",
+        lambda w, s, z: port(w, s.max().reshape(1, 1), z[:1]),
+    ),
+    ("zero points one too high", "their scale", lambda w, s, z: port(w, s, z + 1)),
+    (
+        "rounding to odd codes", "unknown",
+        lambda w, s, z: port(w, s, z, lambda q: 2 * np.rint(q / 2 - 0.5) + 1),
+    ),
+)  # fmt: skip
+
+
+def code_lines(model: Model, quantized: Model) -> Iterator[str]:
+    """The table, over all layers with codes."""
+    yield "| fault | layers | explained rightly | explained falsely | unknown |"
+    yield "|---|---|---|---|---|"
+    for what, cause, faulty in CASES:
+        count: Counter[str] = Counter()
+        for node in quantized.nodes:
+            if node.op != "conv":
+                continue
+            tensor, w = node.arrays["weight"], array_of(model[node.name].arrays["weight"])
+            maps = tensor.rules.affine_map(tensor.params, tensor.bits)
+            scale, zero = (part.astype(np.float64) for part in maps)
+            rows = tensor.grouping.to_rows(w).astype(np.float64)
+            row = compare_layer(node.name, w, tensor, faulty(rows, scale, zero))
+            if row["explanation"] != "equal" or row["scales"] != "equal":
+                named = row["explanation"]
+                right = named.startswith(cause) or (named == "equal" and cause != "unknown")
+                unknown = named == "unknown" and cause != "unknown"
+                count["right" if right else "unknown" if unknown else "false"] += 1
+        n = sum(count.values())
+        shares = [
+            f"{100 * count[k] / n:.0f} %" if n else "-" for k in ("right", "false", "unknown")
+        ]
+        yield f"| {what} | {n} | {' | '.join(shares)} |"

@@ -1,0 +1,247 @@
+"""Faults put into an exported ONNX graph: for bench/faults.py, which sees whether they are found.
+
+Each function takes a copy of the graph and the name of a node of ours, changes the graph so that
+this node's tensor is faulty, and returns whether it could. Nothing here knows the catalogue of
+causes (refquant/study/blame): the faults are written in terms of ONNX.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from graph_surgery import Proto, add_constant, attribute, conv_of, maker, put, read, write
+from onnx import helper
+
+Change = Callable[[Proto, str], bool]
+
+
+def reweighted(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    def fault(graph: Proto, name: str) -> bool:
+        conv = conv_of(graph, name)
+        if conv is None:
+            return False
+        weight = read(graph, conv.input[1])
+        other = change(weight)
+        if other.shape != weight.shape or np.array_equal(other, weight):
+            return False
+        write(graph, conv.input[1], other)
+        return True
+
+    return fault
+
+
+def hwio(weight: np.ndarray) -> np.ndarray:
+    """Kept as (R, S, C, F) and read as (F, C, R, S); of square 1x1 kernels a mere transpose."""
+    if weight.shape[0] == weight.shape[1] and weight.shape[2:] == (1, 1):
+        return weight
+    return np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(weight.shape)
+
+
+def bias(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    def fault(graph: Proto, name: str) -> bool:
+        conv = conv_of(graph, name)
+        if conv is None or len(conv.input) < 3:
+            return False
+        write(graph, conv.input[2], change(read(graph, conv.input[2])).astype(np.float32))
+        return True
+
+    return fault
+
+
+def activation(make: Callable[[str, str], list[Proto]]) -> Change:
+    """Another way from NAME.linear to NAME."""
+
+    def fault(graph: Proto, name: str) -> bool:
+        last = maker(graph, name)
+        if (
+            last is None
+            or last.op_type not in ("Mul", "LeakyRelu")
+            or conv_of(graph, name) is None
+        ):
+            return False
+        if f"{name}.linear" not in last.input:
+            return False
+        put(graph, last, *make(f"{name}.linear", name))
+        graph.node.remove(last)
+        return True
+
+    return fault
+
+
+def node(kind: str, **more: Any) -> Callable[[str, str], list[Proto]]:
+    return lambda x, y: [helper.make_node(kind, [x], [y], **more)]
+
+
+def leaky_for_silu(graph: Proto, name: str) -> bool:
+    last = maker(graph, name)
+    if last is None or last.op_type != "Mul":
+        return False
+    return activation(node("LeakyRelu", alpha=0.1))(graph, name)
+
+
+def other_slope(graph: Proto, name: str) -> bool:
+    last = maker(graph, name)
+    if last is None or last.op_type != "LeakyRelu":
+        return False
+    attribute(last, "alpha").f = 0.2
+    return True
+
+
+def twice(graph: Proto, name: str) -> bool:
+    """The activation of the node once more behind itself."""
+    last = maker(graph, name)
+    if last is None or conv_of(graph, name) is None or f"{name}.linear" not in last.input:
+        return False
+    again = [helper.make_node("Sigmoid", [f"{name}.once"], [f"{name}.s"])]
+    again += [helper.make_node("Mul", [f"{name}.once", f"{name}.s"], [name])]
+    if last.op_type == "LeakyRelu":
+        again = [helper.make_node("LeakyRelu", [f"{name}.once"], [name], alpha=0.1)]
+    index = list(graph.node).index(last)
+    last.output[0] = f"{name}.once"
+    for offset, item in enumerate(again, 1):
+        graph.node.insert(index + offset, item)
+    return True
+
+
+def pads(change: Callable[[list[int]], list[int]], stride: int) -> Change:
+    def fault(graph: Proto, name: str) -> bool:
+        conv = conv_of(graph, name)
+        if conv is None or attribute(conv, "strides").ints[0] != stride:
+            return False
+        old = list(attribute(conv, "pads").ints)
+        if sum(old) == 0:
+            return False
+        del attribute(conv, "pads").ints[:]
+        attribute(conv, "pads").ints.extend(change(old))
+        return True
+
+    return fault
+
+
+def edge_padding(graph: Proto, name: str) -> bool:
+    conv = conv_of(graph, name)
+    if conv is None or sum(attribute(conv, "pads").ints) == 0:
+        return False
+    old = list(attribute(conv, "pads").ints)
+    sizes = np.array([0, 0, old[0], old[1], 0, 0, old[2], old[3]], np.int64)
+    add_constant(graph, f"{name}.fault", sizes)
+    padded = f"{name}.padded"
+    inputs = [conv.input[0], f"{name}.fault"]
+    put(graph, conv, helper.make_node("Pad", inputs, [padded], mode="edge"))
+    conv.input[0] = padded
+    del attribute(conv, "pads").ints[:]
+    attribute(conv, "pads").ints.extend([0, 0, 0, 0])
+    return True
+
+
+def concat_swapped(graph: Proto, name: str) -> bool:
+    join = maker(graph, name)
+    if join is None or join.op_type != "Concat" or len(set(join.input)) < 2:
+        return False
+    if ".decode" in name:  # rows of levels, not channels
+        return False
+    names = list(join.input)
+    names[0], names[1] = names[1], names[0]
+    del join.input[:]
+    join.input.extend(names)
+    return True
+
+
+def resize(**how: str) -> Change:
+    def fault(graph: Proto, name: str) -> bool:
+        node = maker(graph, name)
+        if node is None or node.op_type != "Resize":
+            return False
+        del node.attribute[:]
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in how.items())
+        return True
+
+    return fault
+
+
+def pool_zero(graph: Proto, name: str) -> bool:
+    """Pooling of a map that was padded with zeros before, pulled below zero to matter."""
+    pool = maker(graph, name)
+    if pool is None or pool.op_type != "MaxPool" or sum(attribute(pool, "pads").ints) == 0:
+        return False
+    size = attribute(pool, "pads").ints[0]
+    sizes = np.array([0, 0, size, size, 0, 0, size, size], np.int64)
+    add_constant(graph, f"{name}.fault", sizes)
+    put(graph, pool, helper.make_node("Pad", [pool.input[0], f"{name}.fault"], [f"{name}.padded"]))
+    pool.input[0] = f"{name}.padded"
+    del attribute(pool, "pads").ints[:]
+    attribute(pool, "pads").ints.extend([0, 0, 0, 0])
+    return True
+
+
+def pool_average(graph: Proto, name: str) -> bool:
+    pool = maker(graph, name)
+    if pool is None or pool.op_type != "MaxPool":
+        return False
+    pool.op_type = "AveragePool"
+    pool.attribute.append(helper.make_attribute("count_include_pad", 1))
+    return True
+
+
+def image(*make: Callable[[str], Any]) -> Change:
+    """A wrong preparation between the image and the first node."""
+
+    def fault(graph: Proto, name: str) -> bool:
+        readers = [n for n in graph.node if graph.input[0].name in n.input]
+        first = maker(graph, name)
+        conv = conv_of(graph, name)
+        if first is None or not any(r in (first, conv) for r in readers):
+            return False
+        nodes = make[0](graph)
+        for reader in readers:
+            for i, item in enumerate(reader.input):
+                if item == graph.input[0].name:
+                    reader.input[i] = "wrong image"
+        put(graph, graph.node[0], *nodes)
+        return True
+
+    return fault
+
+
+def bgr(graph: Proto) -> list[Proto]:
+    add_constant(graph, "bgr", np.array([2, 1, 0], np.int64))
+    inputs = [graph.input[0].name, "bgr"]
+    return [helper.make_node("Gather", inputs, ["wrong image"], axis=1)]
+
+
+def undivided(graph: Proto) -> list[Proto]:
+    add_constant(graph, "255", np.array(255, np.float32))
+    return [helper.make_node("Mul", [graph.input[0].name, "255"], ["wrong image"])]
+
+
+def at_levels(suffix: str, change: Callable[[np.ndarray, int], np.ndarray]) -> Any:
+    """A constant of the decode changed at every level."""
+
+    def fault(graph: Proto, name: str) -> bool:
+        names = [i.name for i in graph.initializer if i.name.startswith(f"{name}.")]
+        chosen = [n for n in names if n.endswith(suffix)]
+        for level, item in enumerate(chosen):
+            write(graph, item, change(read(graph, item), level).astype(np.float32))
+        return bool(chosen)
+
+    return fault
+
+
+def without_sigmoid(graph: Proto, name: str) -> bool:
+    found = [
+        n for n in graph.node if n.op_type == "Sigmoid" and n.output[0].startswith(f"{name}.")
+    ]
+    found = [n for n in found if n.output[0].endswith(".sigmoid")] if found else []
+    for item in found:
+        if ".decode" in name:
+            item.op_type = "Identity"
+    return bool(found) and ".decode" in name
+
+
+def summand_missing(graph: Proto, name: str) -> bool:
+    add = maker(graph, name)
+    if add is None or add.op_type != "Add":
+        return False
+    put(graph, add, helper.make_node("Identity", [add.input[1]], [name]))
+    graph.node.remove(add)
+    return True

@@ -1,6 +1,7 @@
 """`refquant verify G.h5 OTHER`: is another implementation right, and if not, where and why."""
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ def add_parser(subparsers: Any) -> None:
         help="compare codes: GOLDEN is a quantized model, ORIGINAL the model it came from",
     )  # fmt: skip
     parser.add_argument("--no-blame", action="store_true", help="do not look for causes")
+    parser.add_argument("--all", action="store_true", help="print consistent nodes too")
     parser.add_argument(
         "--allow-undecided", action="store_true", help="exit with 0 when undecided"
     )
@@ -100,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(report.as_json())
     else:
-        show(report)
+        show(report, options.all)
     return exit_code(report.verdict, options.allow_undecided)
 
 
@@ -139,8 +141,8 @@ def exit_code(verdict: str, allow_undecided: bool) -> int:
     return 0 if passes else 1
 
 
-def show(report: "Report") -> None:
-    """Rows, the first wrong node, the hypotheses, the verdict."""
+def show(report: "Report", every: bool) -> None:
+    """Rows that need a look, or all; the first wrong node, the hypotheses, the verdict."""
     header = ("node", "verdict", "by", "max abs", "of bound", "SQNR dB", "cause or note")
     rows = [
         (
@@ -153,10 +155,14 @@ def show(report: "Report") -> None:
             row.get("cause") or row.get("note") or "",
         )
         for row in report.rows
+        if every or row["verdict"] not in ("consistent", None) or row["basis"] == "evidence"
     ]
-    print(table(rows, header))
+    if rows:
+        print(table(rows, header) + "\n")
+    count = Counter(row["verdict"] or "not given" for row in report.rows)
+    print(", ".join(f"{n} {verdict}" for verdict, n in sorted(count.items())))
     if report.unused:
-        print(f"\nnot used: {', '.join(report.unused[:8])}{' ...' * (len(report.unused) > 8)}")
+        print(f"not used: {', '.join(report.unused[:8])}{' ...' * (len(report.unused) > 8)}")
     for row in report.rows:
         if row["node"] == report.first_wrong:
             show_wrong(row)
@@ -185,6 +191,8 @@ def show_wrong(row: dict[str, Any]) -> None:
         if "sum" in worst:
             show_sum(worst["sum"])
     print(f"  cause: {row.get('cause') or 'unknown'}")
+    if row.get("note"):
+        print(f"  {row['note']}")
     for line in row.get("picture", ()):
         print(f"  |{line}|")
 

@@ -42,8 +42,8 @@ ROUNDINGS: Mapping[str, Callable[[Array], Array]] = {
     "half to even": np.rint,
     "half away from zero": half_away,
     "half up": lambda x: np.floor(x + 0.5),
+    "down": np.floor,  # before truncation: of a sum that is not negative they are the same
     "truncation": np.trunc,
-    "rounding down": np.floor,
 }
 
 

@@ -57,3 +57,4 @@ def weigh(
         if k <= 1 and finite:
             row["verdict"] = CONSISTENT
         row["basis"] = "evidence"
+        row["note"] = f"{k:.3g} times the largest deviation of {variants} right variants"

@@ -14,7 +14,7 @@ number is defined. Memory: the network's arena and two outputs at a time.
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -75,15 +75,17 @@ def record_golden(
         if not any(fnmatchcase(node.name, pattern) for node in model.nodes):
             raise BadInput(f"keep {pattern!r}", "no node has such a name", "see refquant info")
     source = source_of(model, image, model.input_size if size is None else size)
-    with open_sink(Path(path), npz) as sink:
-        model_facts, stored = model_part(model, with_model and not npz)
-        entries: list[Entry] = [("model", "json", (), model_facts["content_sha256"])]
+    with open_sink(Path(path), npz) as sink, ThreadPoolExecutor(1) as beside:
+        part = beside.submit(model_part, model, with_model and not npz)
+        entries: list[Entry] = []
         last = source.x
-        for record, y in records(model, source.x, threads):
+        for record, y in records(model, source.x, threads, beside):
             kept = any(fnmatchcase(record.name, pattern) for pattern in keep)
             sink.put(record.name, {"output": y} if kept else {}, record.as_json())
             entries.append((record.name, "<f4", record.shape, record.sha256))
             last = y
+        model_facts, stored = part.result()
+        entries.append(("model", "json", (), model_facts["content_sha256"]))
         entries += put_whole(sink, source, last, stored)
         content = content_sha256(entries)
         sink.finish(
@@ -99,20 +101,21 @@ def record_golden(
     return content
 
 
-def records(model: Model, x: Float32, threads: int) -> Iterator[tuple[Record, Float32]]:
+def records(
+    model: Model, x: Float32, threads: int, beside: Executor
+) -> Iterator[tuple[Record, Float32]]:
     """Equation (1): every node's record and output. The input tensor is number 0.
 
     Another thread digests an output while the next one is computed, so two are in memory.
     """
     waiting: deque[tuple[Future[Record], Float32]] = deque()
-    with ThreadPoolExecutor(1) as executor:
-        for index, (node, y) in enumerate(walk(model, x, threads=threads), 1):
-            waiting.append((executor.submit(record_of, node, index, y), y))
-            if len(waiting) > 1:
-                future, earlier = waiting.popleft()
-                yield future.result(), earlier
-        for future, y in waiting:
-            yield future.result(), y
+    for index, (node, y) in enumerate(walk(model, x, threads=threads), 1):
+        waiting.append((beside.submit(record_of, node, index, y), y))
+        if len(waiting) > 1:
+            future, earlier = waiting.popleft()
+            yield future.result(), earlier
+    for future, y in waiting:
+        yield future.result(), y
 
 
 def record_of(node: Node, index: int, y: Float32) -> Record:

@@ -16,16 +16,24 @@ from refquant.arrays.errors import BadInput
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.graph.walk import walk
 from refquant.study.bounds import Enclosed, enclose, given
-from refquant.study.declared import Declared
+from refquant.study.declared import UNDERFLOW, Declared
 from refquant.study.deviation import deviation
 from refquant.study.golden_file import Golden, digest
-from refquant.study.judge import UNDECIDED, WRONG, judge
+from refquant.study.judge import CONSISTENT, UNDECIDED, WRONG, judge
 from refquant.study.mapping import Match, read
 from refquant.study.worst import picture, where_wrong, worst_element
 
 Row = dict[str, Any]
 Array = NDArray[Any]
-MOST_EXPLAINED = 4  # wrong nodes whose cause is sought; those after the first mostly follow it
+# Wrong nodes whose cause is sought: until so many are unknown or have a cause of their own, or in
+# all. What a port gets wrong, it mostly gets wrong in every layer of the kind.
+MOST_CAUSES, MOST_EXPLAINED = 4, 16
+# What is often true but not declared, as the verb's options; types are causes (type_causes.py).
+UNDECLARED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--flush", {"flush": True}),
+    ("--unfolded", {"folded": False}),
+    ("--algorithm any", {"algorithm": "any"}),
+)
 
 
 class Job:
@@ -49,13 +57,13 @@ class Job:
     def rows(self, blame: bool) -> Iterator[Row]:
         """Every row, the input's first."""
         yield self.input_row()
-        explained = 0
+        causes: list[str | None] = []
         for i, (node, y) in enumerate(self.outputs()):
             inputs = self.inputs_of(node)
             row = self.row(node, inputs, y)
-            if blame and row["verdict"] == WRONG and inputs and explained < MOST_EXPLAINED:
-                row["cause"] = self.cause(node, inputs)
-                explained += 1
+            if blame and row["verdict"] == WRONG and inputs and worth_it(causes):
+                row |= self.explanation(node, inputs)
+                causes.append(row.get("cause"))
             self.forget(node, i)
             yield row
 
@@ -148,6 +156,7 @@ class Job:
         value = np.asarray(self.x, np.float64)
         storage = self.declared.stored
         own = 0.0 if storage.name == "float32" else storage.u * abs(value) + storage.tiny
+        own = own + UNDERFLOW * self.declared.flush
         judgement = judge(found, Enclosed(value, np.broadcast_to(own, value.shape)), True)
         row |= {"dtype": found.dtype.name, **deviation(found, self.x), "basis": "local"}
         row |= {"verdict": judgement.verdict, "excess": limited(judgement.excess)}
@@ -156,20 +165,40 @@ class Job:
             row["cause"] = cause_of_input(found, self.x)
         return row
 
-    def cause(self, node: Node, inputs: list[Enclosed]) -> str | None:
-        """The named cause of a wrong node."""
+    def explanation(self, node: Node, inputs: list[Enclosed]) -> Row:
+        """The named cause of a wrong node, and a note on declarations under which it is right."""
         from refquant.study.blame import explain
 
         found = self.tensor(node.name) if self.usable(node.name) else None
         if found is None:
-            return None
-        return explain(node, inputs, found, self.declared)
+            return {}
+        cause = explain(node, inputs, found, self.declared)
+        options = undeclared(node, inputs, found, self.declared)
+        note = f"consistent where declared: {' or '.join(options)}" if options else ""
+        return {"cause": cause, "note": note}
 
     def forget(self, node: Node, i: int) -> None:
         """Drop recomputed tensors that nobody takes any more."""
         for name in node.inputs:
             if self.last_use[name] == i:
                 self.recomputed.pop(name, None)
+
+
+def worth_it(causes: Sequence[str | None]) -> bool:
+    """Whether the cause of one more wrong node is sought, after those."""
+    different = causes.count(None) + len(set(causes) - {None})
+    return different < MOST_CAUSES and len(causes) < MOST_EXPLAINED
+
+
+def undeclared(node: Node, inputs: list[Enclosed], found: Array, declared: Declared) -> list[str]:
+    """The options of UNDECLARED under each of which a wrong node is consistent."""
+    options = []
+    for option, change in UNDECLARED:
+        wider = declared._replace(**change)
+        if wider != declared:
+            judgement = judge(found, enclose(node, inputs, wider), True)
+            options += [option] * (judgement.verdict == CONSISTENT)
+    return options
 
 
 def cause_of_input(found: Array, x: NDArray[np.float32]) -> str | None:

@@ -3,6 +3,7 @@
 Before the activation let z be right and z^ found (the activation undone where that is possible).
 
     batch norm      z^[f] = a[f] * z[f] + c[f] for every filter f                           (1)
+                    left out: c = -a * b, b the folded bias, which the convolution did not have
                     wrong eps: 0.099 <= a / a' <= 10.05 with all a on one side of 1, where
                     sqrt((v + 1e-3) / (v + 1e-5)) lies between 1 and 10 for every v >= 0
     implicit layer  z^[f] = z[f] + c[f] (added one), a[f] * z[f] + c[f] (both), at a head      (2)
@@ -11,15 +12,15 @@ Before the activation let z be right and z^ found (the activation undone where t
 
 The unknowns come from least squares over the elements where the activation can be undone (SiLU
 above 0, where it rises). The fit explains if what it leaves is at most LEFT bounds everywhere and
-the fit improves the largest deviation at least IMPROVED times. Filters with fewer than TWICE
-as many elements as unknowns are left out; where that are most of them, nothing is claimed.
+the fit improves the largest deviation at least IMPROVED times. Filters with n unknowns need
+n + min(n, SPARE) elements, or they are left out; where that are most of them, nothing is claimed.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from refquant.graph.graph import Node
+from refquant.graph.graph import Node, array_of
 from refquant.study.blame.move_causes import identity
 from refquant.study.blame.trial import (
     Array,
@@ -35,7 +36,7 @@ from refquant.study.declared import Declared
 LEFT = 16.0
 IMPROVED = 100.0
 MOST = 0.5  # of the filters: so many must be known, and concerned
-TWICE = 2
+SPARE = 8
 NEWTON_STEPS = 60
 EPS_RATIO = 10.05  # sqrt(1e-3 / 1e-5), and one half per cent
 
@@ -86,7 +87,7 @@ class Fit:
 
     def enough(self, unknowns: int) -> bool:
         """Leave out filters with too few elements; whether most of them stay."""
-        stay = self.known.sum(1) >= TWICE * unknowns
+        stay = self.known.sum(1) >= unknowns + min(unknowns, SPARE)
         self.known = self.known & stay[:, None]
         return bool(stay.mean() >= MOST)
 
@@ -153,6 +154,16 @@ def wrong_eps(node: Node, inputs: Inputs, found: Array, declared: Declared) -> b
     return bool((up or down) and within)
 
 
+def left_out(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
+    """Equation (1) with c = -a * b."""
+    fit = Fit(node, inputs, found, declared)
+    if is_head(node) or "bias" not in node.arrays or not fit.ok or not fit.enough(2):
+        return False
+    raw = fit.z - np.asarray(array_of(node.arrays["bias"]), np.float64)[:, None]
+    products, squares = (np.where(fit.known, raw * v, 0).sum(1) for v in (fit.found, raw))
+    return fit.explains((products / np.maximum(squares, 1e-300))[:, None] * raw)
+
+
 def not_folded(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
     return not is_head(node) and line(node, inputs, found, declared) is not None
 
@@ -208,6 +219,7 @@ FIT_CAUSES = (
     Cause("implicit addition missing or applied twice", ("conv",), fits=implicit_add),
     Cause("implicit multiplication missing or applied twice", ("conv",), fits=implicit_multiply),
     Cause("another constant per filter: shift of the batch norm", ("conv",), fits=shift_wrong),
+    Cause("batch norm not folded or folded wrongly", ("conv",), fits=left_out),
     Cause("wrong eps of the batch norm", ("conv",), fits=wrong_eps),
     Cause("batch norm not folded or folded wrongly", ("conv",), fits=not_folded),
     Cause("a RepConv branch missing", ("conv",), fits=branch_missing),

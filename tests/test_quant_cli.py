@@ -91,7 +91,8 @@ def test_full_size_yolov7_is_as_small_on_disk_as_the_documentation_says(
     "arguments",
     [["--bits", "9"], ["--scheme", "affin"], ["--granularity", "axes:Q"], ["--recipe", "x y"],
      ["--granularity", "filter+c-shape:budget=50"], ["--params-dtype", "int8"],
-     ["--bias-dtype", "int8"], ["--recipe", "nothing.* skip"]],
+     ["--bias-dtype", "int8"], ["--recipe", "nothing.* skip"], ["--recipe", "nofile.txt"],
+     ["--before-folding"]],
 )  # fmt: skip
 def test_bad_options_get_one_line_and_leave_no_file(folder, capsys, arguments):
     target = folder / "bad.h5"

@@ -41,6 +41,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from refquant.arrays.errors import BadInput
     from refquant.formats import load_model, save_model
     from refquant.quant.accounting import accounting
     from refquant.quant.recipe import quantize_model, with_default
@@ -54,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
     )
     output = options.output or default_output(options)
     model = load_model(options.model, fold=not options.before_folding)
+    if options.before_folding and model.folded:
+        raise BadInput(options.model, "is folded already", "leave out --before-folding")
     model = quantize_model(model, recipe, bias_dtype=options.bias_dtype, threads=options.threads)
     content = save_model(model, output)
     result = {

@@ -120,9 +120,10 @@ def gain(old: Option, new: Option) -> float:
 
 def check_room(room: int, most_groups: int) -> None:
     if room < 0:
+        needed, most_groups = most_groups - room, max(most_groups, 0)
         raise BadInput(
             "combination",
-            f"the saving leaves room for {most_groups} groups, {most_groups - room} are needed",
+            f"the saving leaves room for {most_groups} groups, {needed} are needed",
             "choose a smaller saving, fewer bits, or a coarser member",
         )
 

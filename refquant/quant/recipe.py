@@ -86,7 +86,11 @@ def with_default(
     default = uniform(scheme, granularity, bits, params_dtype)
     if recipe is None:
         return default
-    return (*(read(recipe) if Path(recipe).is_file() else parse(recipe)), *default)
+    if Path(recipe).is_file():
+        return (*read(recipe), *default)
+    if len(recipe.split()) == 1:
+        raise BadInput(f"recipe={recipe!r}", "is neither a file nor a rule", FORM)
+    return (*parse(recipe), *default)
 
 
 def quantize_model(

@@ -175,6 +175,7 @@ WRONG = {
     "an unknown key": (lies("size=8", "size=8\nxnor=1"), "the key 'xnor' is not known"),
     "groups": (lies("size=8", "size=8\ngroups=2"), "groups=2: only 1"),
     "a huge number": (lies("filters=6", "filters=" + "9" * 5000), "not a whole number"),
+    "negative filters": (lies("filters=6", "filters=-6"), "filters=-6, not a whole number"),
     "a fraction": (lies("filters=6", "filters=6.5"), "filters=6.5, not a whole number"),
     "no filters": (lies("filters=6\n", ""), r"filters=\(absent\)"),
     "an activation": (lies("activation=linear", "activation=mish"), "activation=mish, not"),

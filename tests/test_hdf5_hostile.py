@@ -2,15 +2,19 @@
 
 import json
 import random
+import re
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from hostile_hdf5 import Change, changed, extra, message
-from small_model import HEAD, STEM, quantized, small_model
+from small_model import HEAD, STEM, quantized, same, saved, small_model
 
 from refquant.arrays.errors import BadInput
 from refquant.formats import hdf5, load_model, save_model
@@ -299,3 +303,13 @@ def test_arrays_that_share_their_bytes_cannot_make_a_small_file_large(tmp_path):
     with h5py.File(path) as file:
         assert file[STEM]["b"][...].tolist() == [1.0] * 10_000  # HDF5 itself is content
     assert "b: 40000 bytes do not fit a file of" in message(path)
+
+
+def test_the_way_to_read_a_suspicious_file_is_as_the_page_says(tmp_path):
+    """SECURITY.md's command: another process, little memory; what it wrote is the model."""
+    page = (Path(__file__).parents[1] / "SECURITY.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^ *(\(ulimit .*)$", page, re.MULTILINE)
+    saved(small_model(), tmp_path, "suspicious.h5")
+    run = command.replace("refquant", f"{sys.executable} -m refquant")
+    subprocess.run(run, shell=True, check=True, cwd=tmp_path, capture_output=True)
+    assert same(load_model(tmp_path / "clean.h5"), small_model())

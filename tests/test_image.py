@@ -7,9 +7,11 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from small_model import small_model
 
 from refquant.arrays.errors import BadInput
 from refquant.detect.image import MAX_PIXELS, image_size, read_image
+from refquant.detect.predict import detect
 
 RNG = np.random.default_rng(1)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -126,6 +128,15 @@ def test_jpeg_pixels_are_those_of_opencv(saved):
 def test_floats_and_large_integers_are_refused(saved):
     assert "mode" not in refusal(saved(np.ones((2, 2), np.float32), "a.tif"))
     assert "70000" in refusal(saved(np.full((2, 2), 70000, np.int32), "b.tif"))
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1)])
+def test_an_image_of_one_row_or_column_goes_all_the_way(saved, shape):
+    """Letterboxed it would be a thirtieth of a pixel high: it becomes one row."""
+    picture = np.full((*shape, 3), 255, np.uint8)
+    assert read_image(saved(picture)).shape == (*shape, 3)
+    found = detect(small_model(), saved(picture), size=64, conf=0.001)
+    assert np.all((found.boxes >= 0) & (found.boxes <= 20_000))
 
 
 def test_a_text_file_is_no_image(tmp_path):

@@ -1,5 +1,6 @@
 """Writers that are killed, or run out of space: the old file or the new one, never a part."""
 
+import ctypes
 import hashlib
 import os
 import resource
@@ -111,6 +112,51 @@ def test_whose_process_cannot_be_asked_is_taken_to_live(monkeypatch):
     assert atomic.is_alive(1)
     monkeypatch.setattr(atomic.os, "name", "nt")
     assert atomic.is_alive(1)
+
+
+def without_privileges() -> None:
+    """Root gives up the right to pass over permissions, so that they hold for this process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    drop, override, search = 24, 1, 2  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    if os.geteuid() == 0 and any(libc.prctl(drop, c, 0, 0, 0) for c in (override, search)):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def permitted(arguments: list[object]) -> subprocess.CompletedProcess:
+    """A run of refquant to which permissions apply."""
+    command = [sys.executable, "-m", "refquant", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, preexec_fn=without_privileges
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root's privileges are those of Linux")
+@pytest.mark.parametrize("mode", (0o500, 0o100, 0o000), ids=oct)
+def test_a_folder_without_permission_is_one_line_and_exit_3(tmp_path, mode):
+    source = saved(small_model(), tmp_path)
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    (folder / "old.h5").write_bytes(b"an older file")
+    folder.chmod(mode)
+    done = permitted(["convert", source, "-o", folder / "old.h5"])
+    folder.chmod(0o700)
+    assert (done.returncode, done.stdout) == (3, "")
+    (line,) = done.stderr.splitlines()
+    assert "old.h5: cannot be written (Permission denied)" in line
+    assert os.listdir(folder) == ["old.h5"]
+    assert (folder / "old.h5").read_bytes() == b"an older file"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root's privileges are those of Linux")
+@pytest.mark.parametrize("name", ("small.h5", "x.pt", "x.onnx", "x.safetensors", "x.weights"))
+def test_a_file_that_may_not_be_read_is_one_line_and_exit_3(tmp_path, name):
+    source = saved(small_model(), tmp_path, "small.h5").rename(tmp_path / name)
+    source.chmod(0o200)
+    done = permitted(["convert", source, "-o", tmp_path / "new.h5"])
+    assert (done.returncode, done.stdout) == (3, "")
+    (line,) = done.stderr.splitlines()
+    assert f"{name}: cannot be read (Permission denied)" in line
+    assert os.listdir(tmp_path) == [name]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

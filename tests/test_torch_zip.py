@@ -201,3 +201,26 @@ def test_more_members_than_listed_are_refused(tmp_path):
     data = archive(MEMBERS)
     lying = data[:-12] + struct.pack("<H", 65535) + data[-10:]
     refused(write(tmp_path, lying), "list of members is not readable")
+
+
+def test_names_are_never_paths(tmp_path):
+    """Members called "../data/0" or "/etc/x" are keys like any other; nothing is unpacked."""
+    inside = tmp_path / "folder"
+    inside.mkdir()
+    names = ("../../evil", "/etc/evil", "top/data/../../../evil")
+    data = archive({"top/data.pkl": b"N.", **dict.fromkeys(names, b"x")})
+    assert members_of(write(inside, data)) == {"data.pkl": b"N.", "data/../../../evil": b"x"}
+    assert [path.name for path in tmp_path.rglob("*evil*")] == []
+
+
+@pytest.mark.parametrize("lie", (0, 5, 2**40, 2**64 - 1))
+def test_sizes_in_the_form_for_large_files_are_refused(tmp_path, monkeypatch, lie):
+    """ZIP64: the list says 2**32 - 1, and the true size, or a lie, stands in an extra field."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 4)
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as peer:
+        peer.writestr("top/data.pkl", b"N" * 5)
+    data = path.read_bytes()
+    true = struct.pack("<QQ", 5, 5)
+    assert data.count(true) == 2  # of the member's own header, and of the list
+    refused(write(tmp_path, data.replace(true, struct.pack("<QQ", lie, lie))), "damaged")

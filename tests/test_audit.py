@@ -272,3 +272,10 @@ def test_the_verb_shows_the_weights_of_every_code_even_if_the_first_has_none(fil
     lines = run(capsys, *arguments, "--group", str(empty)).splitlines()
     assert lines[0].split() == ["code", "level", "count", "lowest", "highest"]
     assert lines[33] == ""  # 32 codes
+
+
+def test_the_verb_s_grid_takes_axis_sets_with_their_commas(files, capsys):
+    out = run(capsys, files / "float.h5", "--grid", "--scheme", "affine", "--granularity",
+              "filter,axes:F,R,layer,axes:C", "--json")  # fmt: skip
+    names = [row["granularity"] for row in json.loads(out)["grid"]]
+    assert names == ["filter", "axes:F,R", "layer", "axes:C"]

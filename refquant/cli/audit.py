@@ -6,6 +6,7 @@ the model that it is compared with.
 
 import argparse
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def run_grid(options: argparse.Namespace) -> int:
     from refquant.study.audit_grid import grid, weights_of
 
     weights = weights_of(load_model(options.model))
-    lists = [options.scheme.split(","), options.granularity.split(","), widths(options.bits)]
+    lists = [options.scheme.split(","), granularities(options.granularity), widths(options.bits)]
     total = math.prod(map(len, lists))
     with ThreadPoolExecutor(options.threads) as executor:
         rows = grid(weights, *lists, map_layers=executor.map)
@@ -188,6 +189,11 @@ def picture(options: argparse.Namespace, tensor: Any, w: Any, group: int) -> Non
     title = f"{options.layer}, {group_name(tensor, group)}: {tensor.scheme}, {tensor.bits} bits"
     name = f"{options.layer}-{group}.png".replace("/", "-")
     plot_group(tensor, w, group, title, options.plot / name)
+
+
+def granularities(text: str) -> list[str]:
+    """filter,axes:F,R,layer: the commas within an axis set, before a single letter, stay."""
+    return re.split(r",(?![A-Z](?:,|$))", text)
 
 
 def widths(text: str) -> list[int]:

@@ -164,12 +164,13 @@ def main() -> None:
     parser.add_argument("weights", type=Path, nargs="?")
     parser.add_argument("--scheme", nargs="*", default=SCHEMES)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("-o", "--output", type=Path, default=DOCS / "quantization_measured.md")
     options = parser.parse_args()
     if options.what == "write":
         from quantize_report import write
 
         files = {"grid": GRID, "combined": COMBINED, "photos": PHOTOS, "speed": SPEED}
-        write(files, DOCS / "quantization_measured.md")
+        write(files, options.output)
     elif options.weights is None:
         parser.error("give the .npz file with the trained weights")
     elif options.what == "measure":

@@ -27,7 +27,6 @@ from quantize import append, read
 
 from refquant.formats import load_model, save_model
 from refquant.graph.architecture import build
-from refquant.quant.granularity import GRANULARITIES
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.study.audit import audit
 
@@ -37,11 +36,13 @@ SCHEMES = (
     "pwlq", "pwlq-eq3", "pwlq-code", "pwlq-overlap", "pwlq:search", "pwlq-overlap:search",
     "power-of-two", "affine+bc", "pwlq+bc",
 )  # fmt: skip
+# One long group, many long ones, many short ones: costs per weight and per group both show.
 WAYS = (
-    *(("lloyd-max", granularity, 5) for granularity in GRANULARITIES),
-    *((scheme, granularity, 8) for scheme in SCHEMES for granularity in GRANULARITIES),
+    *(("lloyd-max", granularity, 5) for granularity in ("layer", "filter", "f-shape")),
     *((scheme, "filter", 4) for scheme in (*SCHEMES, "lloyd-max")),
-    *(("lloyd-max", "filter", bits) for bits in (6, 7, 8)),
+    *((s, granularity, 8) for granularity in ("block-32", "f-shape", "layer") for s in SCHEMES),
+    ("lloyd-max", "channel", 5),
+    ("lloyd-max", "filter", 6),
 )
 
 

@@ -1,6 +1,9 @@
 """docs/quantization.md names everything that there is, and its example runs."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,8 @@ from refquant.quant import GRANULARITIES, SCHEMES, every_scheme, find_scheme
 from refquant.quant.granularity import ALIASES
 from refquant.quant.recipe import parse
 
-TEXT = (Path(__file__).parents[1] / "docs" / "quantization.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "quantization.md").read_text(encoding="utf-8")
 
 
 def test_every_name_is_in_the_text():
@@ -36,3 +40,12 @@ def test_the_recipe_parses():
     lines = [line for line in TEXT.splitlines() if line.startswith(("    model.", "    *  "))]
     assert len(parse("\n".join(lines))) == 3
     assert find_scheme("affine:mse+bc").name in TEXT
+
+
+def test_the_measured_page_is_what_its_command_writes_from_the_files_beside_it(tmp_path):
+    command = [sys.executable, ROOT / "bench" / "quantize.py", "write"]
+    page = tmp_path / "page.md"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([*command, "-o", page], check=True, cwd=ROOT, env=environment)
+    written = (ROOT / "docs" / "quantization_measured.md").read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == written

@@ -14,7 +14,8 @@ constructed networks (constructed.py) for an image with zeros next to data. Impl
                                         branches and implicit layers not folded (the unfolded graph
                                         in onnxruntime): with that arithmetic declared, and without
 A line per run: the verdicts of all rows, the largest share of a bound that a row not judged wrong
-used, and for runtimes k of study/evidence.py for the last output alone, with 32 variants.
+used (1.000: the one rounding of a sum of two maps can attain its bound), and for runtimes k of
+study/evidence.py for the last output alone, with 32 variants.
 """
 
 import argparse

@@ -35,14 +35,17 @@ def narrow_only(w: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> Given:
 
 
 # (what is wrong, what the explanation must begin with, the port)
-CASES: tuple[tuple[str, str, Callable], ...] = (
+CASES: tuple[tuple[str, str | tuple[str, ...], Callable], ...] = (
     ("truncation", "rounding truncation", lambda w, s, z: port(w, s, z, np.trunc)),
     ("floor", "rounding down", lambda w, s, z: port(w, s, z, np.floor)),
     (
         "lowest code not used", "rounding half to even, the lowest code left out",
         lambda w, s, z: port(w, s, z, low=1),
     ),
-    ("scale stored as float16", "their scale", lambda w, s, z: port(w, half(s), z)),
+    (
+        "scale stored as float16", ("their scale", "scale storage"),
+        lambda w, s, z: port(w, half(s), z),
+    ),
     ("scale stored as float16 after the codes were chosen", "scale storage", narrow_only),
     (
         "one scale for the layer", "granularity",
@@ -70,11 +73,10 @@ def code_lines(model: Model, quantized: Model) -> Iterator[str]:
             scale, zero = (part.astype(np.float64) for part in maps)
             rows = tensor.grouping.to_rows(w).astype(np.float64)
             row = compare_layer(node.name, w, tensor, faulty(rows, scale, zero))
-            if row["explanation"] != "equal" or row["scales"] != "equal":
-                named = row["explanation"]
-                right = named.startswith(cause) or (named == "equal" and cause != "unknown")
-                unknown = named == "unknown" and cause != "unknown"
-                count["right" if right else "unknown" if unknown else "false"] += 1
+            named = row["explanation"]
+            if named != "equal":
+                right = named.startswith(cause)
+                count["right" if right else "unknown" if named == "unknown" else "false"] += 1
         n = sum(count.values())
         shares = [
             f"{100 * count[k] / n:.0f} %" if n else "-" for k in ("right", "false", "unknown")

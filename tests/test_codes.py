@@ -69,9 +69,25 @@ def test_the_storage_of_scales_is_named():
     half = scale.astype(np.float16).astype(float)
     row = compare_layer("a", w, tensor, theirs(clipped(np.rint(rows / half) + zero), half, zero))
     assert row["scales"] == "ours, stored as float16"
-    assert row["explanation"] in ("their scale and zero point", "equal")
+    stored = "scale storage: ours, stored as float16"
+    assert row["explanation"] in ("their scale and zero point", stored)
     row = compare_layer("a", w, tensor, theirs(tensor.codes, half, zero))
-    assert row["explanation"] == "equal"
+    assert row["explanation"] == stored
+
+
+def test_equal_codes_for_other_scales_or_zero_points_are_not_equal():
+    w, tensor, _, scale, zero = random_case()
+    row = compare_layer("a", w, tensor, theirs(tensor.codes, 2 * scale, zero))
+    assert row["explanation"] == "equal codes, other scales"
+    row = compare_layer("a", w, tensor, theirs(tensor.codes, scale, zero + 1))
+    assert row["explanation"] == "equal codes, other zero points"
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+def test_scales_that_are_none_are_bad_input(value):
+    w, tensor, _, scale, zero = random_case()
+    with pytest.raises(BadInput, match="scale"):
+        compare_layer("a", w, tensor, theirs(tensor.codes, np.full_like(scale, value), zero))
 
 
 def test_codes_chosen_against_a_scale_before_it_was_stored_are_found():
@@ -136,6 +152,22 @@ def test_the_verb_compares_an_export_with_its_model(capsys, tmp_path):
     np.savez(tmp_path / "q.npz", **changed)
     assert main([*command, "--codes", str(tmp_path / "m.h5")]) == 1
     assert json.loads(capsys.readouterr().out)["first_wrong"] == "model.1.conv"
+
+
+def test_layers_without_codes_leave_it_undecided(capsys, tmp_path):
+    model = build("yolov7-tiny", 1 / 8, classes=2)
+    quantized = quantize_model(model, uniform("affine", "filter", 4))
+    save_model(model, tmp_path / "m.h5")
+    save_model(quantized, tmp_path / "q.h5")
+    export_npz(quantized, tmp_path / "q.npz")
+    with np.load(tmp_path / "q.npz") as arrays:
+        few = {key: arrays[key] for key in arrays if key.startswith("model.0.conv.")}
+    np.savez(tmp_path / "few.npz", **few)
+    command = ["verify", str(tmp_path / "q.h5"), str(tmp_path / "few.npz")]
+    command += ["--codes", str(tmp_path / "m.h5")]
+    assert main(command) == 1
+    assert capsys.readouterr().out.endswith("layers not given\n\nundecided\n")
+    assert main([*command, "--allow-undecided"]) == 0
 
 
 def test_a_file_without_codes_is_bad_input():

@@ -109,30 +109,34 @@ def run(options: argparse.Namespace) -> int:
 def run_codes(options: argparse.Namespace) -> int:
     """Compare another quantizer's codes and scales with a quantized model's."""
     from refquant.formats import load_model
-    from refquant.study.codes import compare_codes
+    from refquant.study.codes import EQUAL, NOT_GIVEN, compare_codes
     from refquant.study.tensors import integers_of
 
     rows = compare_codes(
         load_model(options.golden), load_model(options.codes), integers_of(options.other)
     )
-    wrong = [row["node"] for row in rows if row["explanation"] != "equal"]
-    verdict = "wrong" if wrong else "consistent"
-    first = next(iter(wrong), None)
-    cause = next((row["explanation"] for row in rows if row["node"] == first), None)
+    wrong = [row for row in rows if row["explanation"] not in (EQUAL, NOT_GIVEN)]
+    missing = any(row["explanation"] == NOT_GIVEN for row in rows)
+    verdict = "wrong" if wrong else "undecided" if missing else "consistent"
+    first = wrong[0]["node"] if wrong else None
     if options.json:
-        facts: dict[str, Any] = {
-            "verdict": verdict,
-            "hypotheses": {},
-            "first_wrong": first,
-            "cause": cause,
-        }
-        print_json({**facts, "nodes": rows})
-        return int(bool(wrong))
-    header = ("layer", "codes", "differ", "largest", "scales", "explanation")
+        cause = wrong[0]["explanation"] if wrong else None
+        found = {"verdict": verdict, "first_wrong": first, "cause": cause}
+        print_json({**found, "hypotheses": {}, "nodes": rows})
+    else:
+        show_codes(rows, options.all)
+        print(f"\n{verdict}" + (f": {first}" if first else ""))
+    return exit_code(verdict, options.allow_undecided)
+
+
+def show_codes(rows: list[dict[str, Any]], every: bool) -> None:
+    """The layers that were given, or all."""
     keys = ("node", "codes", "differ", "largest", "scales", "explanation")
-    print(table([[row.get(key) for key in keys] for row in rows], header))
-    print(f"\n{verdict}" + (f": {first}" if first else ""))
-    return int(bool(wrong))
+    given = [row for row in rows if every or row["explanation"] != "not given"]
+    header = ("layer", *keys[1:])
+    print(table([[str(row.get(key, "-")) for key in keys] for row in given], header))
+    if len(given) < len(rows):
+        print(f"\n{len(rows) - len(given)} layers not given")
 
 
 def exit_code(verdict: str, allow_undecided: bool) -> int:

@@ -32,6 +32,7 @@ from refquant.quant.tensor import QuantizedTensor
 from refquant.study.variants import rounded
 
 Array = NDArray[Any]
+EQUAL, NOT_GIVEN = "equal", "not given"
 
 
 def half_away(x: Array) -> Array:
@@ -82,6 +83,8 @@ def compare_layer(
     if scale.shape != own_scale.shape:
         return {**row, **other_granularity(ours, scale.size)}
     codes = rows_of(name, ours, theirs["codes"])
+    if not (np.isfinite(scale) & (scale > 0)).all() or not np.isfinite(zero).all():
+        raise BadInput(name, "has a scale that is not above 0, or numbers that are not finite")
     if zero.shape != scale.shape:
         raise BadInput(name, f"{zero.size} zero points for {scale.size} scales")
     # Codes around 0 are ours minus the middle code, and so are their zero points.
@@ -94,8 +97,18 @@ def compare_layer(
     row["scales"] = scales_text(scale, own_scale)
     row["zero_points"] = int((zero != own_zero).sum())
     if not row["differ"]:
-        return {**row, "explanation": "equal"}
+        return {**row, "explanation": of_equal_codes(row)}
     return {**row, "explanation": explanation(name, w, ours, codes, scale, zero, own_scale)}
+
+
+def of_equal_codes(row: Mapping[str, Any]) -> str:
+    """Equal codes say little where they stand for other numbers."""
+    if row["zero_points"]:
+        return "equal codes, other zero points"
+    if row["scales"].startswith("equal"):
+        return EQUAL
+    stored = row["scales"].startswith("ours")
+    return f"scale storage: {row['scales']}" if stored else "equal codes, other scales"
 
 
 def explanation(
@@ -163,8 +176,8 @@ def other_granularity(ours: QuantizedTensor, groups: int) -> dict[str, Any]:
 def compare_codes(
     quantized: Model, original: Model, theirs: Mapping[str, Array]
 ) -> list[dict[str, Any]]:
-    """A row per quantized layer for which `theirs` has NODE.codes and NODE.scale."""
-    rows = []
+    """A row per quantized layer; NOT_GIVEN where `theirs` has no NODE.codes or NODE.scale."""
+    rows: list[dict[str, Any]] = []
     for node in quantized.nodes:
         weight = node.arrays.get("weight")
         if not isinstance(weight, QuantizedTensor):
@@ -172,11 +185,12 @@ def compare_codes(
         keys = ("codes", "scale", "zero_point")
         own = {k: theirs[f"{node.name}.{k}"] for k in keys if f"{node.name}.{k}" in theirs}
         if not {"codes", "scale"} <= set(own):
+            rows.append({"node": node.name, "codes": weight.codes.size, "explanation": NOT_GIVEN})
             continue
         w = array_of(original[node.name].arrays["weight"])
         if w.shape != weight.shape:
             raise BadInput(node.name, f"the original has shape {w.shape}, not {weight.shape}")
         rows.append(compare_layer(node.name, w, weight, own))
-    if not rows:
+    if all(row["explanation"] == NOT_GIVEN for row in rows):
         raise BadInput("codes", "no layer has NODE.codes and NODE.scale", "see refquant export")
     return rows

@@ -25,6 +25,7 @@ Array = NDArray[np.float32]
 CACHE = 900_000  # bytes of L2 that an item's input rows and its panel may take together, but
 MANY_TILES = 64  # of an item are more important; the input then comes from the next cache
 LEAST_TILES = 24  # of an item on several threads: fetching a panel costs as much as a tile
+PACKED = 2  # items of packed weights are so much longer: decoding a panel costs two or three tiles
 
 
 def filters_computed(panels: Panels | PackedPanels) -> int:
@@ -135,14 +136,16 @@ def item_bounds(
     tile = TILES[panels.vectors].pixels
     groups = -(-F // (panels.vectors * LANES))
     panel = min(C * R * S, products_per_block(panels.shape)) * panels.vectors * LINE
-    room = max((CACHE - panel) // (4 * C * stride * stride), MANY_TILES * tile)
+    longer = PACKED if isinstance(panels, PackedPanels) else 1
+    room = max((CACHE - panel) // (4 * C * stride * stride), longer * MANY_TILES * tile)
     room = min(room, MOST_PIXELS - tile)
+    shares = max(2 // longer, -(-2 * threads // groups))  # of what is left, a share per item
     bounds, pixels = [0], y.rows * y.columns
     while bounds[-1] < pixels:
         left = pixels - bounds[-1]
         size = -(-left // -(-left // max(room, 1)))  # even parts
         if threads > 1:
-            size = min(size, max(left // max(2, -(-2 * threads // groups)), LEAST_TILES * tile))
+            size = min(size, max(left // shares, longer * LEAST_TILES * tile))
         bounds.append(min(bounds[-1] + -(-size // tile) * tile, pixels))
     return np.array(bounds, np.int64)
 

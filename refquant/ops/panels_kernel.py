@@ -38,7 +38,7 @@ def codes_at(masks: int, code_bits: int) -> Any:
     code = choose(load_mask(masks), power, ZERO)
     for j in range(1, code_bits):
         power = power * TWO
-        code = code + choose(load_mask(masks + 2 * j), power, ZERO)
+        code = choose(load_mask(masks + 2 * j), code + power, code)
     return code
 
 

@@ -78,7 +78,8 @@ def test_an_installation_that_cannot_be_written_uses_the_users_cache(folder, tmp
     assert len(list((cache / "refquant").iterdir())) == 1
 
 
-def test_a_folder_of_the_users_choice_comes_first(folder, tmp_path):
+def test_a_folder_of_the_users_choice_is_the_only_one(folder, tmp_path):
+    assert call(folder) == NEW  # beside the package
     chosen = tmp_path / "chosen"
     assert [call(folder, NUMBA_CACHE_DIR=str(chosen)) for _ in range(2)] == [NEW, KEPT]
     assert len(list(chosen.glob("double-*.o"))) == 1

@@ -12,7 +12,7 @@ The file's name carries a hash of all that the code depends on: the kernels' tex
 Numba and LLVM, the CPU; so it is never out of date. It lies in the first of these folders in
 which one can write, as Numba's own do; if there is none, every process compiles anew:
 
-    where NUMBA_CACHE_DIR points, if set
+    where NUMBA_CACHE_DIR points, and nowhere else if that is set
     __pycache__ beside this file
     refquant in the user's cache folder, $XDG_CACHE_HOME or ~/.cache
 
@@ -90,6 +90,7 @@ def folders() -> Iterator[Path]:
     """Where the code may be kept, the best first."""
     if os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(os.environ["NUMBA_CACHE_DIR"])
+        return
     yield FOLDER / "__pycache__"
     yield Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "refquant")
 

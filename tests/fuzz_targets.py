@@ -296,7 +296,7 @@ def annotations() -> Target:
 
 
 def image() -> Target:
-    from refquant.detect.image import read_image
+    from refquant.detect.image import PER_BYTE, read_image
 
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     seeds = []
@@ -304,7 +304,7 @@ def image() -> Target:
         memory = io.BytesIO()
         Image.fromarray(pixels).save(memory, kind)
         seeds.append(memory.getvalue())
-    return Target("images", ".png", seeds, read_image)
+    return Target("images", ".png", seeds, read_image, memory=12 * PER_BYTE)
 
 
 TARGETS = (

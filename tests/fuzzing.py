@@ -7,7 +7,7 @@ A file is changed at one to eight places: bits, bytes, numbers of interest, stre
 doubled, or taken from another file. Where a checksum would give every change away, the change is
 made inside and the checksum made to fit. Each execution must end with a model or with BadInput, of
 one line, within TIME_LIMIT seconds of processor time, and the process's peak of memory may not
-grow by more than MEMORY_LIMIT and twice the file.
+grow by more than MEMORY_LIMIT and twice the file (images: what its pixels may take).
 
 Python's audit hook sees the rest: while a reader runs, any opening of another file, any socket,
 process, import, compilation or execution of code is an offence. It does not see what C libraries
@@ -34,7 +34,7 @@ from refquant.arrays.errors import BadInput
 
 TIME_LIMIT = 2.0  # seconds of processor time per execution: other work does not count
 KILLED_AFTER = 60.0  # the same, after which the process is killed: its report says that it crashed
-MEMORY_LIMIT = 2**26  # bytes, besides twice the size of the file
+MEMORY_LIMIT = 2**26  # bytes, besides Target.memory
 NUMBERS = [0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1]
 NUMBERS += [2**62, 2**63 - 1, 2**63, 2**64 - 1]
 OFFENCES = frozenset(
@@ -56,6 +56,7 @@ class Target:
     """What is fuzzed: read(path) of a file with this suffix; pack makes a file of a mutated seed.
 
     beside    files that lie beside it, by suffix
+    memory    bytes that the peak may grow per byte of the file, besides MEMORY_LIMIT
     """
 
     name: str
@@ -64,6 +65,7 @@ class Target:
     read: Callable[[Path], Any]
     pack: Callable[[bytes], bytes] = bytes
     beside: dict[str, bytes] = field(default_factory=dict)
+    memory: int = 2
 
 
 @dataclass
@@ -236,7 +238,7 @@ def execute(target: Target, path: Path, data: bytes, report: Report, seen: Watch
     problem = problem or "; ".join(seen.offences[:3])
     if seconds > TIME_LIMIT:
         problem = problem or f"{seconds:.1f} seconds"
-    if grown > MEMORY_LIMIT + 2 * len(data):
+    if grown > MEMORY_LIMIT + target.memory * len(data):
         problem = problem or f"{grown} bytes of memory"
     if problem and len(report.failures) < SHOWN:
         report.failures.append((problem, data.hex()))

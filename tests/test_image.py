@@ -10,7 +10,7 @@ from PIL import Image
 from small_model import small_model
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.image import MAX_PIXELS, image_size, read_image
+from refquant.detect.image import MAX_PIXELS, PER_BYTE, image_size, read_image
 from refquant.detect.predict import detect
 
 RNG = np.random.default_rng(1)
@@ -200,6 +200,22 @@ def bomb(path, width, height):
 def test_a_decompression_bomb_is_refused_by_its_header(tmp_path, side):
     line = refusal(bomb(tmp_path / "bomb.png", side, side))
     assert f"{side * side} pixels, the limit is {MAX_PIXELS}" in line
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.jpg"])
+def test_many_pixels_of_one_colour_come_from_few_bytes(saved, name):
+    """More than any file may have for nothing: 16 million from 2 to 250 KB."""
+    path = saved(Image.new("1" if name == "a.png" else "L", (4096, 4096), 255), name)
+    assert image_size(path) == (4096, 4096)
+    assert path.stat().st_size * PER_BYTE > 4096**2
+
+
+def test_pixels_that_cannot_come_from_so_few_bytes_are_refused(tmp_path):
+    """They would take 300 MB to find that they are not there."""
+    line = refusal(bomb(tmp_path / "bomb.png", 5000, 5000))
+    assert "25000000 pixels cannot come from" in line
+    line = refusal(bomb(tmp_path / "bomb.png", 2048, 2048))
+    assert "damaged" in line
 
 
 def test_the_limit_on_pixels_can_be_chosen(saved):

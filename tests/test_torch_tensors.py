@@ -43,6 +43,7 @@ def test_a_worked_example(read):
 VIEWS = {
     "transposed": ((3, 2), (1, 3), [[1, 4], [2, 5], [3, 6]]),
     "every other one": ((3,), (2,), [1, 3, 5]),
+    "rows that overlap": ((2, 3), (1, 1), [[1, 2, 3], [2, 3, 4]]),
     "one number repeated": ((2, 2), (0, 0), [[1, 1], [1, 1]]),
     "a scalar": ((), (), 1),
     "nothing": ((0, 5), (5, 1), []),

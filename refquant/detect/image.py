@@ -13,8 +13,10 @@ and on all these kinds; only in CMYK and 16-bit colour TIFF do samples differ, b
 
 A file comes from a stranger. Only formats that Pillow decodes by itself are opened (EPS, for
 one, would start Ghostscript), the number of pixels is read from the header and checked before any
-is decoded, and every failure of a decoder becomes BadInput, one line. Pillow's warnings are
-swallowed; switching warnings off is global to the process, hence the lock.
+is decoded, and every failure of a decoder becomes BadInput, one line. Decoding takes about twelve
+bytes per pixel, which a header can promise for nothing: so a file of few bytes may have PLENTY of
+pixels, and each further byte PER_BYTE more. Pillow's warnings are swallowed; switching warnings
+off is global to the process, hence the lock.
 """
 
 import os
@@ -35,6 +37,8 @@ from refquant.arrays.errors import BadInput
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 MAX_PIXELS = 2**27  # 134 million, 403 MB as RGB; below Pillow's own 179 million
+PLENTY = 2**22  # pixels that any file may have: 2048 x 2048
+PER_BYTE = 10_000  # PNG of one bit per pixel and one colour has 8,256, GIF of one colour 2,700
 PLAIN = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 exchange height and width
 _pillow = threading.Lock()
@@ -56,18 +60,21 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 @contextmanager
 def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """An image file, opened and not yet decoded; whatever goes wrong inside becomes BadInput."""
-    check_file(path)
+    size = check_file(path)
     with _pillow, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(path, formats=known_formats()) as image:
-                check_pixels(path, image.width * image.height, max_pixels)
+                pixels = image.width * image.height
+                check_pixels(path, pixels, max_pixels)
+                if pixels > max(PLENTY, PER_BYTE * size):
+                    raise BadInput(path, f"{pixels} pixels cannot come from {size} bytes")
                 yield image
         except BadInput:
             raise
         except Image.DecompressionBombError as error:
-            pixels = re.search(r"\d+", str(error))  # Pillow keeps the number in its message only
-            check_pixels(path, int(pixels.group()) if pixels else max_pixels + 1, max_pixels)
+            found = re.search(r"\d+", str(error))  # Pillow keeps the number in its message only
+            check_pixels(path, int(found.group()) if found else max_pixels + 1, max_pixels)
             raise BadInput(path, str(error)) from error
         except Image.UnidentifiedImageError as error:
             choices = ", ".join(FORMATS)
@@ -76,8 +83,8 @@ def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
             raise BadInput(path, f"is a damaged image ({error})") from error
 
 
-def check_file(path: Path) -> None:
-    """Refuse what is no ordinary file with something in it, before Pillow guesses."""
+def check_file(path: Path) -> int:
+    """The file's size; what is no ordinary file with something in it is refused."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -88,6 +95,7 @@ def check_file(path: Path) -> None:
         raise BadInput(path, "is not an ordinary file")
     if status.st_size == 0:
         raise BadInput(path, "is an empty file")
+    return status.st_size
 
 
 def check_pixels(path: Path, pixels: int, limit: int) -> None:

@@ -1,0 +1,23 @@
+"""SECURITY.md names tests that exist, and files that are there."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+
+
+def test_every_test_that_is_named_exists():
+    files = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")]
+    there = {name for text in files for name in re.findall(r"^def (test_\w+)", text, re.M)}
+    named = set(re.findall(r"`(test_\w+)`", PAGE))
+    assert len(named) > 50
+    assert named - there == set()
+
+
+def test_every_file_that_is_named_exists():
+    named = set(re.findall(r"`(test_\w+\.py)`", PAGE))
+    assert {name for name in named if not (ROOT / "tests" / name).exists()} == set()
+    linked = set(re.findall(r"\]\(([\w/.]+)\)", PAGE))
+    assert linked >= {"bench/fuzz.md", "bench/kills.md"}
+    assert {name for name in linked if not (ROOT / name).exists()} == set()

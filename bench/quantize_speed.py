@@ -6,6 +6,7 @@ docs/quantization_speed.csv; bench/quantize.py makes the page. Rows that are the
 again; with `--quiet 2.5` those are that were measured beside other work.
 
     cpu_seconds       of all threads together: what a loaded machine does not change much
+    cores             that the process was allowed to use
     load              processes that wanted a core in the minute before, this bench's own included
     peak_over_model   the highest resident memory while quantizing / bytes of the model's arrays
                       (interpreter and libraries included, about 0.15 GB)
@@ -61,6 +62,7 @@ def measure(path: str, scheme: str, granularity: str, bits: int) -> dict[str, An
     status = Path("/proc/self/status").read_text(encoding="ascii")
     peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
     row = {"scheme": scheme, "granularity": granularity, "bits": bits, "threads": THREADS}
+    row["cores"] = len(os.sched_getaffinity(0))
     figures = {
         "seconds": seconds,
         "cpu_seconds": cpu,

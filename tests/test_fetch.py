@@ -17,7 +17,7 @@ from refquant.cli import fetch as verb
 from refquant.cli.main import main
 from refquant.formats import download
 from refquant.formats.download import Interrupted, Known, fetch
-from refquant.formats.official import known_files, official_facts
+from refquant.formats.official import known_files, official_facts, official_name
 
 KNOWN = Known(len(DATA), hashlib.sha256(DATA).hexdigest())
 SHORT = 0.3  # seconds without a byte, in these tests
@@ -305,6 +305,18 @@ def test_bytes_of_an_old_version_never_get_the_name_of_a_new_one(server, tmp_pat
 
 def stop():
     raise KeyboardInterrupt
+
+
+def test_a_part_that_is_a_folder_is_told(server, tmp_path):
+    (tmp_path / "x.pt.part").mkdir()
+    with pytest.raises(BadInput, match=r"x\.pt\.part: cannot be written"):
+        fetch(server.url, tmp_path / "x.pt")
+
+
+def test_official_files_are_known_by_their_hashes():
+    _, sha256 = official_facts("yolov7.pt")
+    assert official_name(sha256) == "yolov7.pt"
+    assert official_name("0" * 64) is None
 
 
 def test_reasons_are_short():

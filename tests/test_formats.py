@@ -28,6 +28,10 @@ def test_suffixes_may_be_in_capitals(tmp_path):
     assert same(load_model(saved(small_model(), tmp_path, "MODEL.H5")), small_model())
 
 
+def test_the_embedded_model_has_a_name():
+    assert load_model("demo").folded
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_random_networks_have_names(name, monkeypatch):
     calls = []

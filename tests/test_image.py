@@ -1,5 +1,6 @@
 """Reading images: the pixels of every kind of file, and one line for every bad file."""
 
+import os
 import struct
 import warnings
 import zlib
@@ -216,6 +217,18 @@ def test_pixels_that_cannot_come_from_so_few_bytes_are_refused(tmp_path):
     assert "25000000 pixels cannot come from" in line
     line = refusal(bomb(tmp_path / "bomb.png", 2048, 2048))
     assert "damaged" in line
+
+
+def test_pillows_own_limit_holds_whatever_is_chosen(tmp_path):
+    assert "decompression bomb" in refusal(
+        bomb(tmp_path / "bomb.png", 30_000, 30_000), max_pixels=10**10
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such files")
+def test_a_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "is not an ordinary file" in refusal(tmp_path / "pipe.png")
 
 
 def test_the_limit_on_pixels_can_be_chosen(saved):

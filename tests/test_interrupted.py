@@ -169,6 +169,18 @@ def test_a_folder_without_permission_is_told(tmp_path):
         pass
 
 
+def test_a_failure_while_writing_leaves_the_old_file_alone(tmp_path):
+    (tmp_path / "x").write_bytes(b"old")
+    with (
+        pytest.raises(BadInput, match=r"x: cannot be written \(No space left"),
+        atomic_path(tmp_path / "x") as temporary,
+    ):
+        temporary.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+    assert (tmp_path / "x").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
 def test_a_folder_that_is_a_file_is_told(tmp_path):
     (tmp_path / "file").touch()
     with (

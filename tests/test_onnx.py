@@ -1,5 +1,7 @@
 """ONNX models: what exporters write is read, what is not understood is named."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -187,10 +189,84 @@ REFUSED = {
         node("Resize", "images", "", "s", constants={"s": F([1, 1, np.nan, 2])}, mode="nearest"),
         "not supported",
     ),
+    "a negative variance": (
+        node(
+            "BatchNormalization",
+            "images",
+            *"abcd",
+            constants=dict.fromkeys("abcd", -np.ones(3, F)),
+        ),
+        "a variance is negative",
+    ),
     "a constant without a value": (node("Constant", value_string="x"), "its value"),
     "a graph as an attribute": (
         node("If", "images", then_branch=helper.make_graph([], "g", [], [])),
         "operation 0 .If",
+    ),
+}
+
+
+def chain(*parts):
+    """Operations of several nodes, and their constants."""
+    return [made for part in parts for made in part[0]], {
+        k: v for p in parts for k, v in p[1].items()
+    }
+
+
+I = np.int64
+HALVES = {"zero": I([0]), "end": I([2**40]), "rows": I([2]), "columns": I([3]), "two": I([2])}
+
+
+def half(x, y, axis, **constants):
+    """Every other row or column."""
+    return node(
+        "Slice", x, "zero", "end", axis, "two", constants={**HALVES, **constants}, outputs=(y,)
+    )
+
+
+# What is no part of a network before its head is taken for what follows it.
+LATE = "operation [01] .{}.*not understood|raw maps|read where only|no decode"
+REFUSED |= {
+    "maps of other channels added": (
+        chain(conv_with(), node("Add", "images", "y", outputs=("z",))),
+        "it adds maps of different shapes",
+    ),
+    "a constant of another shape added": (
+        node("Add", "images", "c", constants={"c": F([1, 2])}),
+        "operation 0 .Add.*do not fit",
+    ),
+    "a slice of a constant": (
+        node("Slice", "c", "zero", "end", "rows", "two", constants={**HALVES, "c": F([1])}),
+        LATE.format("Slice"),
+    ),
+    "every third row": (half("images", "y", "rows", two=I([3])), LATE.format("Slice")),
+    "rows twice": (
+        chain(half("images", "x", "rows"), half("x", "y", "rows")),
+        LATE.format("Slice"),
+    ),
+    "a half alone": (half("images", "y", "rows"), "cut in parts|raw maps|not one per level"),
+    "halves in another order": (
+        chain(
+            half("images", "a", "rows"),
+            half("a", "b", "columns"),
+            node("Concat", "b", "b", "b", "b", axis=1),
+        ),
+        "in another order than ReOrg",
+    ),
+    "rows joined": (node("Concat", "images", "images", axis=2), LATE.format("Concat")),
+    "maps of other sizes joined": (
+        chain(conv_with(), node("Concat", "images", "y", axis=1, outputs=("z",))),
+        "it joins maps of different sizes",
+    ),
+    "many inputs": (node("Concat", *["images"] * 2000, axis=1), "it has more than"),
+    "many channels": (
+        chain(
+            *(
+                node("Concat", *[f"x{i}" if i else "images"] * 64, axis=1, outputs=(f"x{i + 1}",))
+                for i in range(4)
+            )
+        ),
+        "channels at stride",
     ),
 }
 
@@ -221,6 +297,75 @@ def test_images_of_other_shapes_are_refused(tmp_path, shape, words):
     path = written(tmp_path, graph([operation], constants=constants, shape=shape))
     with pytest.raises(BadInput, match=words):
         load_model(path, arch="yolov7")
+
+
+def test_constants_may_be_operations(tmp_path):
+    """And pass through Identity; a name that is taken gets a number."""
+    operation, constants = head()
+    operation.input[1] = "v"
+    made = [
+        helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(constants["w"])),
+        helper.make_node("Constant", [], ["n"], value_ints=[1, 2]),
+        helper.make_node("Identity", ["w"], ["v"]),
+        operation,
+        helper.make_node("Conv", ["images", "v"], ["z"], strides=[8, 8], pads=[0] * 4),
+    ]
+    path = written(tmp_path, graph(made, outputs=("y",)))
+    with pytest.raises(BadInput, match=r"1 raw maps of \[18\] channels do not fit"):
+        load_model(path, arch="yolov7")
+
+
+OPERATIONS = {
+    # kind: (inputs, attributes, result)
+    "Squeeze": (([[1.0]], [0]), {}, [1]),
+    "Unsqueeze": (([1.0],), {"axes": [0]}, [[1]]),
+    "Cast": (([1.5, 2.0],), {"to": 7}, [1, 2]),
+    "Gather": (([[1, 2], [3, 4]], [1, 1]), {}, [[3, 4], [3, 4]]),
+    "Shape": (([[1, 2]],), {}, [1, 2]),
+    "Reshape": (([[1, 2]], [0, -1]), {}, [[1, 2]]),
+    "Split": (([1, 2, 3], [1, 2]), {}, [1]),
+    "Slice": (([1, 2, 3], [1], [3]), {}, [2, 3]),
+    "Pow": (([3.0], [2.0]), {}, [9]),
+    "Div": (([7], [2]), {}, [3]),
+}
+
+
+def evaluated(kind, inputs, attributes, left=100):
+    operation = SimpleNamespace(op_type=kind)
+    arrays = [np.array(x) for x in inputs]
+    return onnx_evaluate.run("operation 5", operation, attributes, arrays, left)[0]
+
+
+@pytest.mark.parametrize("kind", OPERATIONS)
+def test_operations_of_a_decode_by_hand(kind):
+    inputs, attributes, result = OPERATIONS[kind]
+    assert evaluated(kind, inputs, attributes).tolist() == result
+
+
+MISFITS = {
+    "no zero": ("Reshape", ([1, 2], [0, 2]), {"allowzero": 1}),
+    "parts that do not add up": ("Split", ([1, 2, 3], [1, 1]), {}),
+    "a step backwards": ("Slice", ([1, 2], [0], [2], [0], [-1]), {}),
+    "nine axes": ("Squeeze", ([1], list(range(9))), {}),
+    "an unknown type": ("Cast", ([1],), {"to": 8}),
+    "a cube": ("Pow", ([1.0], [3.0]), {}),
+    "no axis": ("Concat", ([1], [2]), {}),
+    "an index beyond": ("Gather", ([1], [5]), {}),
+}
+
+
+@pytest.mark.parametrize(("kind", "inputs", "attributes"), MISFITS.values(), ids=MISFITS.keys())
+def test_operations_that_do_not_fit_are_refused(kind, inputs, attributes):
+    with pytest.raises(BadInput, match="operation 5: its inputs or attributes do not fit"):
+        evaluated(kind, inputs, attributes)
+
+
+def test_a_slice_for_each_index_is_counted_before_it_is_made():
+    """A hundred indices of a row of a hundred numbers: 10,000 from 200."""
+    inputs = (np.zeros((1, 100)), np.zeros(100, int))
+    assert evaluated("Gather", inputs, {}, left=10_000).shape == (100, 100)
+    with pytest.raises(BadInput, match="computes more than"):
+        evaluated("Gather", inputs, {}, left=9_999)
 
 
 def test_graphs_without_an_image_or_with_two_are_refused(tmp_path):

@@ -11,6 +11,7 @@ from torch_objects import Objects, archive, save, tensor
 from zoo import at, write_zoo, zoo
 
 from refquant.arrays.errors import BadInput
+from refquant.formats import torch_checkpoint, torch_legacy
 from refquant.formats.torch_checkpoint import read
 
 
@@ -282,6 +283,44 @@ def test_cut_files_are_refused(tmp_path):
     for length in np.linspace(0, len(whole) - 1, 40).astype(int):
         (tmp_path / "cut.pt").write_bytes(whole[:length])
         refused(tmp_path / "cut.pt")
+
+
+def test_what_cannot_be_opened_is_told(tmp_path):
+    for path in (tmp_path, tmp_path / "none.pt", tmp_path / ("a" * 300)):
+        with pytest.raises(BadInput, match=r"not a regular file|cannot be read"):
+            torch_checkpoint.read(path)
+    with (
+        pytest.raises(BadInput, match=r"cannot be read \(No such file"),
+        torch_legacy.open_legacy(tmp_path / "none.pt"),
+    ):
+        pass
+
+
+def test_a_pickle_that_is_too_long_is_not_even_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch_checkpoint, "MAX_BYTES", 100)
+    refused(write_zoo(tmp_path / "x.pt"), "bytes are more than 100")
+
+
+@pytest.mark.parametrize("key", ("anchor_grid", "anchors"))
+def test_anchors_of_another_shape_are_refused(tmp_path, key):
+    def change(model, objects):
+        buffers = at(model, HEAD).attributes["_buffers"]
+        buffers[key] = objects.tensor(np.ones((3, 3, 2), np.float16))
+
+    path = write_zoo(tmp_path / "x.pt", change, anchor_grid=key == "anchor_grid")
+    refused(path, f"model.17.{key}: shape (3, 3, 2)")
+
+
+def test_an_implicit_layer_of_another_shape_is_refused(tmp_path):
+    _, change = parameter("model.17.ia.0", "implicit", np.ones((8, 1), np.float16))
+    refused(write_zoo(tmp_path / "x.pt", change, head="IDetect"), "ia.0.implicit: shape (8, 1)")
+
+
+def test_a_leaky_relu_without_a_slope_is_refused(tmp_path):
+    def change(model, objects):
+        del at(model, "model.2.act").attributes["negative_slope"]
+
+    refused(write_zoo(tmp_path / "x.pt", change), "model.2.act: negative_slope")
 
 
 def test_reading_changes_nothing_on_the_disk(tmp_path):

@@ -189,6 +189,14 @@ def test_a_member_elsewhere_than_listed_is_refused(tmp_path, place):
     refused(write(tmp_path, changed(archive(MEMBERS), 1, 42, place)), "damaged")
 
 
+def test_a_member_without_its_header_is_refused(tmp_path):
+    before, first, *rest = archive(MEMBERS).split(b"PK\3\4")
+    refused(
+        write(tmp_path, before + b"PK\3\5" + first + b"".join(b"PK\3\4" + r for r in rest)),
+        "not where the list says",
+    )
+
+
 def test_a_list_beyond_the_file_is_refused(tmp_path):
     data = archive(MEMBERS)
     for field, value in ((12, 2**31), (16, 2**31), (16, 2**32 - 1)):

@@ -99,6 +99,10 @@ def test_a_tensor_becomes_a_claim_about_a_storage():
     assert found == Tensor(Storage("HalfStorage", "5", 6), 0, (2, 3), (3, 1))
 
 
+def test_a_size_is_a_tuple():
+    assert read(b"\x80\x02ctorch\nSize\nK\x02K\x03\x86\x85R.") == (2, 3)
+
+
 def test_a_bound_method_is_a_note():
     data = b"\x80\x02c__builtin__\ngetattr\ncmodels.common\nConv\n)\x81X\x07\0\0\0forward\x86R."
     assert read(data) == BoundMethod("forward")
@@ -220,6 +224,7 @@ BROKEN = {
     "a tensor of nothing": b"\x80\x02ctorch._utils\n_rebuild_tensor\n(NK\0))tR.",
     "a parameter of nothing": b"\x80\x02ctorch._utils\n_rebuild_parameter\nNN)\x87R.",
     "a set of a number": b"\x80\x02c__builtin__\nset\nK\1\x85R.",
+    "a size of a number": b"\x80\x02ctorch\nSize\nK\1\x85R.",
     "getattr of a class": b"\x80\x02c__builtin__\ngetattr\ncmodels.x\nA\nX\0\0\0\0\x86R.",
     "an item for a tuple": b"\x80\x02)Na.",
     "a pair for a list": b"\x80\x02]NNs.",

@@ -104,9 +104,7 @@ def run(where: str, operation: Any, attributes: dict, inputs: list, left: int) -
     """The outputs of one operation."""
     try:
         sizes = [np.shape(x) for x in inputs if x is not None]
-        elementwise = operation.op_type in ELEMENTWISE
-        most = prod(np.broadcast_shapes(*sizes)) if elementwise else sum(prod(s) for s in sizes)
-        if most > left:
+        if most_numbers(operation.op_type, sizes) > left:
             raise BadInput(where, f"it computes more than {MOST_NUMBERS} numbers")
         with np.errstate(all="ignore"):
             result = OPERATIONS[operation.op_type](attributes, *inputs)
@@ -115,6 +113,14 @@ def run(where: str, operation: Any, attributes: dict, inputs: list, left: int) -
             raise
         raise BadInput(where, "its inputs or attributes do not fit") from error
     return result if isinstance(result, list) else [result]
+
+
+def most_numbers(kind: str, sizes: list[tuple[int, ...]]) -> int:
+    """At most how many numbers an operation gives for inputs of these sizes."""
+    if kind in ELEMENTWISE:
+        return prod(np.broadcast_shapes(*sizes))
+    numbers = [prod(size) for size in sizes]
+    return prod(numbers) if kind == "Gather" else sum(numbers)  # a slice for each index
 
 
 def sigmoid(x: Array) -> Array:

@@ -85,15 +85,14 @@ def bound_method(target: Any, name: Any) -> BoundMethod:
     return BoundMethod(name)
 
 
-def _never(*_: Any) -> Any:
-    raise BadInput("pickle", "a storage type is called")  # arguments () admits no call
-
-
 def _ignored(name: str, *arguments: int) -> Global:
     return Global(name, lambda *_: Ignored(name), arguments)
 
 
-def _globals(*names: str, make: Callable[..., Any], arguments: tuple[int, ...]) -> list[Global]:
+def _globals(
+    *names: str, make: Callable[..., Any] | None, arguments: tuple[int, ...]
+) -> list[Global]:
+    """Several names of one kind; without `make` and arguments none can be called."""
     return [Global(name, make, arguments) for name in names]
 
 
@@ -104,7 +103,7 @@ ALLOWED = {
         Global("torch._utils._rebuild_tensor_v2", tensor, (6, 7)),
         Global("torch._utils._rebuild_parameter", parameter, (3,)),
         Global("torch._utils._rebuild_parameter_with_state", parameter, (4,)),
-        *_globals(*(f"torch.{name}" for name in STORAGE_TYPES), make=_never, arguments=()),
+        *_globals(*(f"torch.{name}" for name in STORAGE_TYPES), make=None, arguments=()),
         Global("torch.Size", a_size, (1,)),
         Global("collections.OrderedDict", dict, (0,)),
         *_globals("__builtin__.set", "builtins.set", make=a_list, arguments=(0, 1)),

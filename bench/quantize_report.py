@@ -131,12 +131,13 @@ def speeds(rows: Sequence[Row]) -> list[str]:
     threads = rows[0]["threads"]
     return [
         "## Speed",
-        f"Full-size YOLOv7, 36.9 million weights, {threads} threads; the slowest granularity "
-        f"of {len(rows)} ways measured. Cores are those the process was allowed to use, load is the number of processes that wanted a "
-        "core in the minute before, up to two of them this bench's own: with one core, or a load "
-        "above 2 from other work, seconds are too many. CPU seconds are those of all threads together: "
-        "with the machine to itself the network takes no longer than these, and half of them "
-        "where both threads are busy all the time; goals are judged by them. "
+        f"Full-size YOLOv7, 36.9 million weights, {threads} threads; the slowest granularity of "
+        f"{len(rows)} ways measured. Cores are those the process was allowed to use, load is the "
+        "number of processes that wanted a core in the minute before, up to two of them this "
+        "bench's own: with one core, or a load above 2, seconds are too many. CPU seconds are "
+        "those of all threads together: with the machine to itself the network takes no longer "
+        "than these, and half of them where both threads are busy all the time; goals are judged "
+        "by them. "
         f"Peak memory is that of the process, model and interpreter included. {goals(rows)}",
         table(header, lines),
     ]

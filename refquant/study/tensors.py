@@ -12,6 +12,7 @@ only hard links, plain storage and HDF5's own filters are followed.
 import io
 import math
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,9 @@ def tensors_of(path: Path, x: NDArray[np.float32]) -> list[Tensor]:
         raise BadInput(path, "holds no tensor", "write the outputs of layers, by name")
     if len(found) > MOST_TENSORS:
         raise BadInput(path, f"holds more than {MOST_TENSORS} tensors")
+    for name, count in Counter(tensor.name for tensor in found).items():
+        if count > 1:
+            raise BadInput(path, f"holds {name!r:.80} {count} times", "write each once")
     return found
 
 

@@ -173,41 +173,58 @@ def structural_lines(counts: Mapping[Fault, Counter[str]]) -> Iterator[str]:
         yield line("**all**", "", total)
 
 
+class Result:
+    """What has been counted so far, and the table of it."""
+
+    def __init__(self, size: int, layers: int) -> None:
+        self.size, self.layers = size, layers
+        self.subjects: list[str] = []
+        self.counts: dict[Fault, Counter[str]] = {fault: Counter() for fault in FAULTS}
+        self.small: dict[str, Counter[str]] = {}
+        self.codes: list[str] = []
+
+    def add(self, subject: Subject, name: str) -> None:
+        """All faults of a subject."""
+        for fault in FAULTS:
+            if fault.form == subject.form:
+                count_trials(subject, fault, self.layers, self.counts[fault])
+        if subject.form == FOLDED:
+            small_lines(subject, self.layers, self.small)
+        self.subjects.append(f"{name}, {subject.form}")
+
+    def write(self) -> None:
+        head = (
+            "# Faults, found and named\n\nWritten by `python bench/faults.py`; see its docstring. "
+            f"Photos letterboxed to {self.size} pixels, up to {self.layers} layers per kind and "
+            f"graph. Graphs: {'; '.join(self.subjects)}.\n"
+        )
+        lines = [head, *structural_lines(self.counts), "\n## Small faults\n"]
+        lines += ["| fault | tried | found | undecided | missed |\n|---|---|---|---|---|"]
+        for kind, count in self.small.items():
+            n = sum(count.values())
+            verdicts = ("wrong", "undecided", "consistent")
+            shares = [f"{100 * count[key] / n:.0f} %" for key in verdicts]
+            lines.append(f"| {kind} | {n} | {' | '.join(shares)} |")
+        lines += ["\n## Faults of a quantizer\n", *self.codes]
+        TABLE.write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--photos", nargs="+", required=True)
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--layers", type=int, default=10)
+    parser.add_argument("--layers", type=int, default=6)
     options = parser.parse_args()
-    counts: dict[Fault, Counter[str]] = {fault: Counter() for fault in FAULTS}
-    small: dict[str, Counter[str]] = {}
-    subjects_seen, codes = [], []
+    result = Result(options.size, options.layers)
     for i, path in enumerate(options.models):
         photo = options.photos[i % len(options.photos)]
-        subjects_seen.append(f"{Path(path).name} ({Path(photo).name})")
         for subject in subjects(path, photo, options.size):
-            print(f"{path}: {subject.form}", file=sys.stderr)
-            for fault in FAULTS:
-                if fault.form == subject.form:
-                    count_trials(subject, fault, options.layers, counts[fault])
-            if subject.form == FOLDED:
-                small_lines(subject, options.layers, small)
-            if subject.form == QUANTIZED and i == 0:
-                codes = list(code_lines(load_model(path), subject.model))
-    head = (
-        f"# Faults, found and named\n\nWritten by `python bench/faults.py`; see its docstring. "
-        f"{', '.join(subjects_seen)}; photos letterboxed to {options.size} pixels, up to "
-        f"{options.layers} layers per kind and model.\n"
-    )
-    lines = [head, *structural_lines(counts), "\n## Small faults\n"]
-    lines += ["| fault | tried | found | undecided | missed |\n|---|---|---|---|---|"]
-    for kind, count in small.items():
-        n = sum(count.values())
-        shares = [f"{100 * count[key] / n:.0f} %" for key in ("wrong", "undecided", "consistent")]
-        lines.append(f"| {kind} | {n} | {' | '.join(shares)} |")
-    TABLE.write_text("\n".join([*lines, "\n## Faults of a quantizer\n", *codes]) + "\n")
-    print("\n".join(lines + codes))
+            if subject.form == QUANTIZED and not result.codes:
+                result.codes = list(code_lines(load_model(path), subject.model))
+            result.add(subject, f"{Path(path).name} ({Path(photo).name})")
+            print(f"{result.subjects[-1]}: done", file=sys.stderr)
+            result.write()
 
 
 if __name__ == "__main__":

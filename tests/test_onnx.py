@@ -315,6 +315,88 @@ def test_constants_may_be_operations(tmp_path):
         load_model(path, arch="yolov7")
 
 
+def test_two_constants_of_one_name_are_refused(tmp_path):
+    made = changed()
+    made.graph.initializer.append(made.graph.initializer[0])
+    with pytest.raises(BadInput, match="two tensors have this name"):
+        load_model(written(tmp_path, made))
+
+
+def test_a_name_that_is_no_text_is_a_name_or_refused(tmp_path, monkeypatch):
+    """Protobuf gives bytes, or raises UnicodeDecodeError, as its version will."""
+    operation, constants = head()
+    data = graph([operation], constants=constants).SerializeToString()
+    (tmp_path / "x.onnx").write_bytes(data.replace(b"images", b"im\xffges"))
+    with pytest.raises(BadInput, match=r"not UTF-8|do not fit to these anchors"):
+        load_model(tmp_path / "x.onnx", arch="yolov7")
+    monkeypatch.setattr(onnx_file, "parse", lambda data: data.decode("utf-8"))
+    with pytest.raises(BadInput, match="a name in it is not UTF-8"):
+        load_model(tmp_path / "x.onnx", arch="yolov7")
+
+
+def raw_map(filters, stride=8, name="y"):
+    """A convolution as the map of a level; its weight may be that of another one too."""
+    constants = {"a.weight": np.ones((filters, 3, 8, 8), F)}
+    own = {"strides": [stride] * 2, "pads": [0] * 4}
+    return node("Conv", "images", "a.weight", constants=constants, outputs=(name,), **own)
+
+
+# What follows the raw maps, and what it is not.
+ENDINGS = {
+    "a part": (
+        chain(raw_map(3), half("images", "p", "rows"), node("Add", "y", "p", outputs=("z",))),
+        "z",
+        "read where only",
+    ),
+    "no decode": (
+        chain(
+            raw_map(18), node("Reshape", "y", "s", constants={"s": I([1, 192, 6])}, outputs=("z",))
+        ),
+        "z",
+        "anchors are not positive",
+    ),
+    "a row less": (
+        chain(
+            raw_map(18),
+            node("Reshape", "y", "s", constants={"s": I([1, 192, 6])}, outputs=("t",)),
+            node(
+                "Slice",
+                "t",
+                "zero",
+                "most",
+                "one",
+                "",
+                constants={"zero": I([0]), "most": I([191]), "one": I([1])},
+                outputs=("z",),
+            ),
+        ),
+        "z",
+        "do not fit to these anchors",
+    ),
+    "no classes": (
+        chain(*(raw_map(15, 8 << k, f"y{k}") for k in range(3))),
+        ("y0", "y1", "y2"),
+        "5 entries per anchor",
+    ),
+    "a map turned": (
+        chain(
+            *(raw_map(18, 8 << k, f"y{k}") for k in range(3)),
+            node("Transpose", "y2", perm=[0, 3, 2, 1], outputs=("z",)),
+        ),
+        ("y0", "y1", "z"),
+        "none of its outputs is the raw map 'a.3'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("parts", "outputs", "words"), ENDINGS.values(), ids=ENDINGS.keys())
+def test_endings_that_are_no_decode_are_refused(tmp_path, parts, outputs, words):
+    operations, constants = parts
+    path = written(tmp_path, graph(operations, outputs=tuple(outputs), constants=constants))
+    with pytest.raises(BadInput, match=words):
+        load_model(path, arch="yolov7")
+
+
 OPERATIONS = {
     # kind: (inputs, attributes, result)
     "Squeeze": (([[1.0]], [0]), {}, [1]),

@@ -34,10 +34,10 @@ def evaluate(graph: Converter, output: str, maps: Mapping[str, Array]) -> Array:
             return computed[name]
         if isinstance(found, np.ndarray):
             return found.astype(np.float64) if found.dtype.kind == "f" else found
-        if not isinstance(found, MapOf) or graph.map_of(name).node not in maps:
+        if not isinstance(found, MapOf):
             raise BadInput("graph", f"{name[:60]!r} is read where only the head's maps can be")
-        raw = maps[graph.map_of(name).node]
-        return sigmoid(raw) if graph.is_sigmoid(name) else raw
+        raw = graph.raw(found)
+        return maps[raw.node] if raw == found else sigmoid(maps[raw.node])
 
     for index in wanted:
         operation, attributes = graph.tail[index]
@@ -86,13 +86,14 @@ def understood(graph: Converter, outputs: list[str]) -> list[str]:
     return known
 
 
-def raw_names(graph: Converter, outputs: list[str]) -> list[str]:
-    """The maps that the operations of these outputs read, and those that are outputs."""
+def raw_maps(graph: Converter, outputs: list[str]) -> set[MapOf]:
+    """The raw maps that the operations of these outputs read, and those that are outputs."""
     names = list(outputs)
     for output in outputs:
         for index in operations_for(graph, output):
             names += graph.tail[index][0].input
-    return [name for name in dict.fromkeys(names) if isinstance(graph.values.get(name), MapOf)]
+    found = (graph.values.get(name) for name in names)
+    return {graph.raw(value) for value in found if isinstance(value, MapOf)}
 
 
 def said(index: int, operation: Any) -> str:

@@ -21,7 +21,7 @@ from refquant.formats.finish import finish
 from refquant.formats.official import LICENCE
 from refquant.formats.onnx_body import BODY
 from refquant.formats.onnx_constants import constants_of
-from refquant.formats.onnx_evaluate import raw_names, understood
+from refquant.formats.onnx_evaluate import raw_maps, understood
 from refquant.formats.onnx_graph import Converter
 from refquant.formats.onnx_tail import Raw, anchors_in
 from refquant.graph.architecture import ARCHITECTURES
@@ -120,9 +120,10 @@ def raws_of(
     converter: Converter, outputs: list[str], batch: int, height: int, width: int
 ) -> list[Raw]:
     """The head's raw maps, the finest first: what the end of the graph reads, or its outputs."""
-    found = {converter.map_of(name) for name in raw_names(converter, outputs)}
     raws = []
-    for entry in sorted(found, key=lambda entry: entry.stride):
+    for entry in sorted(
+        raw_maps(converter, outputs), key=lambda entry: (entry.stride, entry.node)
+    ):
         if height % entry.stride or width % entry.stride:
             raise BadInput("graph", f"{height} x {width} pixels are no multiple of {entry.stride}")
         shape = (batch, entry.channels, height // entry.stride, width // entry.stride)

@@ -108,19 +108,10 @@ class Converter:
                 raise
             raise BadInput(where, "its inputs or attributes are not understood") from error
 
-    def map_of(self, name: str) -> MapOf:
-        """The map of that name; where it is a sigmoid, the map before it."""
-        value = self.values[name]
-        if not isinstance(value, MapOf):
-            raise BadInput("graph", f"{name[:60]!r} is cut in parts, which nothing puts together")
+    def raw(self, value: MapOf) -> MapOf:
+        """The map itself; where it is a sigmoid, the map before it."""
         node = self.by_name.get(value.node)
         return value._replace(node=node.inputs[0]) if node and node.op == "sigmoid" else value
-
-    def is_sigmoid(self, name: str) -> bool:
-        """Whether the map of that name is a sigmoid of a raw one."""
-        value = self.values[name]
-        node = self.by_name.get(value.node) if isinstance(value, MapOf) else None
-        return node is not None and node.op == "sigmoid"
 
     def node(self, name: str, op: str, xs: list[MapOf], made: MapOf, **own: Any) -> MapOf:
         """Append a node whose output is like `made`; a name that is taken gets a number."""

@@ -18,5 +18,6 @@ def finish(model: Model, where: object, fold: bool, dtype: Any = np.float32) -> 
     """The model checked, folded if `fold`, arrays rounded to dtype; `where` is for messages."""
     check_maps(model, where)
     with np.errstate(all="ignore"):
-        model = folded(model) if fold else model
+        if fold:
+            return folded(model, dtype)
         return model.with_nodes(tuple(cast(node, dtype) for node in model.nodes))

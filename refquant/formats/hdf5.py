@@ -30,10 +30,10 @@ from refquant.formats.model_check import check_model
 from refquant.formats.node_json import group_of, node_of
 from refquant.formats.strict_json import all_typed, decode, encode, record, typed
 from refquant.graph.fold import fold as fold_model
-from refquant.graph.graph import Counts, Model, cast
+from refquant.graph.graph import Counts, Model
+from refquant.ops.conv import ARITHMETIC_VERSION
 
 FORMAT_VERSION = 1
-ARITHMETIC_VERSION = 1  # of ops/conv.py and its neighbours
 
 ROOT = {
     "arithmetic": int,
@@ -138,8 +138,7 @@ def read(path: str | os.PathLike[str], *, fold: bool = True) -> Model:
         raise BadInput(path, f"strides {root['strides']!r:.60} are not those of the head")
     if model.folded or not fold:
         return model
-    model = fold_model(model)
-    return model.with_nodes(tuple(cast(node, np.float32) for node in model.nodes))
+    return fold_model(model, np.float32)
 
 
 def read_root(text: bytes, path: Path) -> Mapping[str, Any]:

@@ -92,7 +92,8 @@ def build(
     class_names = tuple(f"class {i}" for i in range(classes))
     source = {"name": f"random:{name}", "width": str(width), "seed": str(seed)}
     model = Model(nodes, class_names, False, count(nodes), source)
-    model = fold(model) if folded else model
+    if folded:
+        return fold(model, np.float32)
     return model.with_nodes(tuple(cast(node, np.float32) for node in model.nodes))
 
 

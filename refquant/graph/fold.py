@@ -1,6 +1,8 @@
 """Folding: batch norms, RepConv branches, implicit layers and activations move into convolutions.
 
-All of it in float64; who reads a checkpoint rounds once at the end. W is a weight (F, C, R, S),
+All of it in float64; who reads a checkpoint rounds once at the end. New weights are only
+described at first (`Folded`) and computed and rounded node by node, so that a model does not exist
+in float64 as a whole. W is a weight (F, C, R, S),
 b a bias (F,), (gamma, beta, mean, variance) the arrays of a batch norm over F channels.
 
     conv, batch norm     s = gamma / sqrt(variance + eps)                        (1)
@@ -20,31 +22,64 @@ implementations that did not fold need it:
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.graph.graph import Model, Node, array_of
+from refquant.graph.graph import Array, Model, Node, array_of, cast
 from refquant.ops.norm import scale_and_shift
 
 Float64 = NDArray[np.float64]
 
 
-def fold(model: Model) -> Model:
-    """The folded model, arrays in float64; `cast` rounds them. A folded model stays as it is."""
+@dataclass(frozen=True)
+class Folded:
+    """An array (shape) that `dequantize` computes, in float64, each time it is asked."""
+
+    shape: tuple[int, ...]
+    dequantize: Callable[[], NDArray[Any]]
+
+    @property
+    def nbytes(self) -> int:
+        return 8 * int(np.prod(self.shape))
+
+
+def fold(model: Model, dtype: type | None = None) -> Model:
+    """The folded model. A folded model stays as it is.
+
+    Arrays that changed are float64; with a dtype, all plain floating ones are rounded to that.
+    """
     nodes = model.nodes
     for rule in (norm_of_input, norm, implicit_add, implicit_multiply, branches, activation):
-        nodes = apply(rule, nodes)
-    return model.with_nodes(nodes, folded=True)
+        nodes = rewritten(rule, nodes)
+    return model.with_nodes(tuple(computed(node, dtype) for node in nodes), folded=True)
+
+
+def computed(node: Node, dtype: type | None = None) -> Node:
+    """The node with its folded arrays computed."""
+    arrays = {
+        key: value.dequantize() if isinstance(value, Folded) else value
+        for key, value in node.arrays.items()
+    }
+    node = replace(node, arrays=arrays)
+    return node if dtype is None else cast(node, dtype)
 
 
 Rule = Callable[[Node, Mapping[str, Node], Counter], Node | None]
 
 
 def apply(rule: Rule, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    """Apply a rule at every node, in order.
+    """Apply one rule at every node, in order."""
+    return tuple(computed(node) for node in rewritten(rule, nodes))
+
+
+def rewritten(rule: Rule, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    """The nodes after a rule, folded arrays not yet computed.
 
     rule(node, by_name, uses) -> the node that takes the place of `node` and of those it swallowed
     (which then feed nobody and are dropped), or None. The new node has a name of its own choice;
@@ -103,6 +138,12 @@ def scale_and_bias(norm_node: Node) -> tuple[Float64, Float64, Float64]:
     return scale, shift, abs(beta) + abs(mean * scale)
 
 
+def scaled(conv: Node, scale: Float64) -> Folded:
+    """A convolution's weight with filter f times scale[f]."""
+    shape = conv.arrays["weight"].shape
+    return Folded(shape, lambda: exact(conv, "weight") * scale[:, None, None, None])
+
+
 def norm(node: Node, by_name: Mapping[str, Node], uses: Counter) -> Node | None:
     """conv, batch norm -> conv: equation (2)."""
     if node.op != "batch_norm":
@@ -111,8 +152,8 @@ def norm(node: Node, by_name: Mapping[str, Node], uses: Counter) -> Node | None:
     if conv is None:
         return None
     scale, shift, magnitude = scale_and_bias(node)
-    arrays = {
-        "weight": exact(conv, "weight") * scale[:, None, None, None],
+    arrays: dict[str, Array] = {
+        "weight": scaled(conv, scale),
         "bias": shift + bias_of(conv) * scale,
         "bias_magnitude": magnitude + abs(magnitude_of(conv) * scale),
     }
@@ -159,8 +200,8 @@ def implicit_multiply(node: Node, by_name: Mapping[str, Node], uses: Counter) ->
     if conv is None:
         return None
     implicit = exact(node, "implicit")
-    arrays = {
-        "weight": exact(conv, "weight") * implicit[:, None, None, None],
+    arrays: dict[str, Array] = {
+        "weight": scaled(conv, implicit),
         "bias": bias_of(conv) * implicit,
         "bias_magnitude": magnitude_of(conv) * abs(implicit),
     }
@@ -179,12 +220,16 @@ def branches(node: Node, by_name: Mapping[str, Node], uses: Counter) -> Node | N
     size = max(conv.arrays["weight"].shape[2] for conv in parts)
     if not all(centred(conv, first, size) for conv in parts):
         return None
-    weights = [grown(exact(conv, "weight"), size) for conv in parts]
-    arrays = {
-        "weight": sum_of(weights),
+    shape = (*first.arrays["weight"].shape[:2], size, size)
+
+    def weights() -> Iterator[Float64]:
+        return (grown(exact(conv, "weight"), size) for conv in parts)
+
+    arrays: dict[str, Array] = {
+        "weight": Folded(shape, lambda: sum_of(weights())),
         "bias": sum_of([bias_of(conv) for conv in parts]),
         "bias_magnitude": sum_of([magnitude_of(conv) for conv in parts]),
-        "weight_magnitude": sum_of([abs(weight) for weight in weights]),
+        "weight_magnitude": Folded(shape, lambda: sum_of(map(abs, weights()))),
     }
     attributes = {**first.attributes, "padding": size // 2}
     name = node.name.removesuffix(".add") + ".rbr_reparam"
@@ -204,12 +249,9 @@ def grown(weight: Float64, size: int) -> Float64:
     return np.pad(weight, ((0, 0), (0, 0), (border, border), (border, border)))
 
 
-def sum_of(parts: list[Float64]) -> Float64:
+def sum_of(parts: Iterable[Float64]) -> Float64:
     """Left to right."""
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+    return reduce(add, parts)
 
 
 def activation(node: Node, by_name: Mapping[str, Node], uses: Counter) -> Node | None:

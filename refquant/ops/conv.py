@@ -40,6 +40,7 @@ from refquant.ops.activation import ACTIVATIONS
 from refquant.ops.fma import fma_ref
 
 Array = NDArray[np.float32]
+ARITHMETIC_VERSION = 1  # of these equations and of those of activation.py, pool.py and head.py
 
 
 def channels_per_block(weight_shape: tuple[int, ...]) -> int:

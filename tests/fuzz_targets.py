@@ -227,11 +227,11 @@ def stored() -> list[Model]:
     return [two_nodes(), quantize_model(two_nodes(), uniform("affine", "filter", 4))]
 
 
-def oldest_form(new: bytes) -> bytes:
+def oldest_form(new: bytes, attribute: str = "model") -> bytes:
     """The same content in HDF5's first file format, which has no checksums to stop a reader."""
     image = io.BytesIO()
     with h5py.File(io.BytesIO(new)) as old, h5py.File(image, "w", libver="earliest") as file:
-        file.attrs.create("model", old.attrs["model"])
+        file.attrs.create(attribute, old.attrs[attribute])
         for name in old:
             old.copy(name, file)
     return image.getvalue()
@@ -307,6 +307,52 @@ def image() -> Target:
     return Target("images", ".png", seeds, read_image, memory=12 * PER_BYTE)
 
 
+def tensor_files() -> Target:
+    """What `verify` takes from another implementation; an .npz is changed inside of its archive.
+
+    NumPy reads the header of an .npy with ast.literal_eval, which compiles and does not run it.
+    """
+    import unicodedata  # noqa: F401
+
+    from refquant.study.tensors import tensors_of
+
+    arrays = {"a": np.ones((2, 3), np.float32), "1": np.ones(4, np.float16)}
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver="earliest") as file:
+        for name, values in arrays.items():
+            file[f"x/{name}"] = values
+        file.create_dataset("z", data=np.ones((4, 4), "f4"), compression="gzip")
+    seeds = [image.getvalue(), written(np.savez, **arrays), written(np.save, arrays["a"])]
+
+    def read(path: Path) -> object:
+        return [tensor.read() for tensor in tensors_of(path, np.zeros((1, 3, 8, 8), "f4"))]
+
+    return Target("tensor files", ".npz", seeds, read, harmless=("compile",))
+
+
+def written(save: Callable[..., None], *arrays: np.ndarray, **named: np.ndarray) -> bytes:
+    image = io.BytesIO()
+    save(image, *arrays, **named)
+    return image.getvalue()
+
+
+def golden() -> Target:
+    from refquant.study.golden import record_golden
+    from refquant.study.golden_file import open_golden
+
+    def make(folder: Path) -> Path:
+        x = np.zeros((1, 3, 8, 8), np.float32)
+        record_golden(two_nodes(), x, folder / "g.h5", with_model=False)
+        return folder / "g.h5"
+
+    def read(path: Path) -> object:
+        with open_golden(path) as found:
+            return [found.output(name) for name in found.records if found.has(name)]
+
+    new = in_folder(make)
+    return Target("golden", ".h5", [oldest_form(new, "golden"), new], read)
+
+
 TARGETS = (
     torch_file,
     torch_pickle,
@@ -320,4 +366,6 @@ TARGETS = (
     model_json,
     annotations,
     image,
+    tensor_files,
+    golden,
 )

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, NamedTuple
 
 import h5py
@@ -34,6 +35,8 @@ FLOATS = ("float16", "float32", "float64")
 FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32)
 ZIP = b"PK"  # an empty one begins otherwise than a full one
 NPY = b"\x93NUMPY"
+# What NumPy raises for a header that is not the text of a dictionary.
+HEADER_ERRORS = (ValueError, EOFError, SyntaxError, TypeError, TokenError, RecursionError)
 
 
 class Tensor(NamedTuple):
@@ -84,10 +87,10 @@ def natural(name: str) -> list[Any]:
     """Names with numbers in the order of the numbers."""
     parts: list[Any] = [""]
     for character in name:
-        if character.isdigit() != parts[-1].isdigit():
+        if character.isdecimal() != parts[-1].isdecimal():
             parts.append("")
         parts[-1] += character
-    return [(1, int(p), "") if p.isdigit() else (0, 0, p) for p in parts]
+    return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts]
 
 
 def as_floats(array: Array, where: object) -> Array:
@@ -105,7 +108,7 @@ def header_of(stream: IO[bytes], size: int, where: object) -> tuple[tuple[int, .
             version, np.lib.format.read_array_header_2_0
         )
         shape, fortran, dtype = read(stream)
-    except (ValueError, EOFError, SyntaxError, TypeError) as error:
+    except HEADER_ERRORS as error:
         raise BadInput(where, f"is no .npy or is cut off ({error!s:.80})") from error
     if dtype.hasobject:
         raise BadInput(where, "holds Python objects", "give arrays of floats")
@@ -194,8 +197,10 @@ def hdf5_tensors(path: Path) -> Iterator[Tensor]:
 
 
 def datasets_in(path: Path, group: h5py.Group, prefix: str, depth: int) -> Iterator[Tensor]:
-    """The datasets below a group; soft, external and too deep links are passed over."""
-    for name in sorted(group, key=natural) if depth < 8 else ():
+    """The datasets below a group; names that are no text, soft, external and too
+    deep links are passed over."""
+    names = [name for name in group if isinstance(name, str)]  # bytes: no text in UTF-8
+    for name in sorted(names, key=natural) if depth < 8 else ():
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             continue
         item, full = group[name], f"{prefix}/{name}".lstrip("/")

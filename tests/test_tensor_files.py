@@ -1,0 +1,48 @@
+"""Files of tensors from strangers, found by fuzzing: refused in one line, never a traceback."""
+
+import io
+
+import h5py
+import numpy as np
+import pytest
+
+from refquant.arrays.errors import BadInput
+from refquant.study.tensors import natural, tensors_of
+
+X = np.zeros((1, 3, 8, 8), np.float32)
+
+
+def header(text: bytes) -> bytes:
+    """An .npy of one number with this header."""
+    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + bytes(4)
+
+
+HEADERS = {
+    "an open bracket": b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,",
+    "no dictionary": b"[1, 2]",
+    "a call": b"print('run')",
+    "deep": b"(" * 300 + b")" * 300,
+    "a tab in front": b" {'descr': '<f4'}\n  x",
+    "no text": b"\xff\0\xff",
+}
+
+
+@pytest.mark.parametrize("text", HEADERS.values(), ids=HEADERS.keys())
+def test_a_header_that_is_no_dictionary_is_refused(tmp_path, capsys, text):
+    (tmp_path / "x.npy").write_bytes(header(text))
+    with pytest.raises(BadInput, match=r"x\.npy: is no \.npy or is cut off") as caught:
+        tensors_of(tmp_path / "x.npy", X)
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_name_that_is_no_text_is_passed_over(tmp_path):
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        file["good"], file["evil"] = np.ones(2, np.float32), np.ones(3, np.float32)
+    (tmp_path / "x.h5").write_bytes(image.getvalue().replace(b"evil", b"\xff\xfeil"))
+    assert [tensor.name for tensor in tensors_of(tmp_path / "x.h5", X)] == ["good"]
+
+
+def test_digits_that_are_no_numbers_are_letters():
+    assert sorted(["a10", "a\u00b2", "a9"], key=natural) == ["a9", "a10", "a\u00b2"]

@@ -5,6 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+from small_model import JOINED, STEM, small_model
 
 from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
@@ -221,6 +222,39 @@ def test_two_nodes_exchanged_by_the_mapping_are_wrong(golden, right, tmp_path):
         judged(golden, right, tmp_path, mapping={a: b, b: b})
     with pytest.raises(BadInput, match="no node"):
         judged(golden, right, tmp_path, mapping={"nothing": b})
+
+
+def test_what_is_right_under_another_declaration_says_so(tmp_path):
+    # Filter 1 has no bias: of an input of 2**-140 it gives a subnormal number.
+    small = small_model(np.ones((3, 3, 8, 8), np.float32))
+    x = np.full((1, 3, 8, 8), 2.0**-140, np.float32)
+    record_golden(small, x, tmp_path / "g.h5")
+    arrays = {node.name: y for node, y in walk(small, x)}
+    assert 0 < arrays[STEM][0, 1, 0, 0] < 2.0**-126
+    arrays[STEM] = np.where(abs(arrays[STEM]) < 2.0**-126, np.float32(0), arrays[STEM])
+    arrays[JOINED] = np.concatenate([arrays[STEM]] * 2, axis=1)
+    row = row_of(judged(tmp_path / "g.h5", arrays, tmp_path), STEM)
+    assert (row["verdict"], row["note"]) == ("wrong", "consistent where declared: --flush")
+    declared = Declared(flush=True)
+    report = judged(tmp_path / "g.h5", arrays, tmp_path, declared=declared)
+    assert {row["verdict"] for row in report.rows[1:]} == {"consistent"}
+    arrays[STEM] = arrays[STEM] + np.float32(0.5)
+    assert row_of(judged(tmp_path / "g.h5", arrays, tmp_path), STEM)["note"] == ""
+
+
+def test_flushed_inputs_are_the_golden_s_where_that_is_declared(tmp_path):
+    declared = Declared(flush=True)
+    for first, verdict in ((1.0, "consistent"), (2.0**-140, "undecided")):
+        x = np.full((1, 3, 8, 8), 2.0**-140, np.float32)
+        x[0, 0, 0, 0] = first
+        record_golden(small_model(), x, tmp_path / "g.h5")
+        flushed = np.where(x < 2.0**-126, np.float32(0), x)
+        arrays = {node.name: y for node, y in walk(small_model(), flushed)}
+        arrays["images"] = flushed
+        assert judged(tmp_path / "g.h5", arrays, tmp_path).first_wrong == "images"
+        # Where the whole input may be flushed, nothing was compared.
+        report = judged(tmp_path / "g.h5", arrays, tmp_path, declared=declared)
+        assert report.verdict == verdict
 
 
 def test_another_input_is_wrong_at_the_input(golden, model, tmp_path):

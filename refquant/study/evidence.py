@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.graph.graph import Model, Node
+from refquant.graph.graph import INPUT, Model, Node
 from refquant.study.declared import Declared
 from refquant.study.judge import CONSISTENT, IMPLAUSIBLE, UNDECIDED
 from refquant.study.variants import largest_deviation
@@ -40,7 +40,9 @@ def weigh(
     open_rows = {
         row["node"]: row
         for row in rows
-        if row["verdict"] == UNDECIDED and row.get("max_abs") is not None
+        if row["verdict"] == UNDECIDED
+        and row.get("max_abs") is not None
+        and row["node"] != INPUT  # variants take it as it is
     }
     if not open_rows:
         return

@@ -13,8 +13,8 @@ number is defined. Memory: the network's arena and two outputs at a time.
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -75,16 +75,9 @@ def record_golden(
         if not any(fnmatchcase(node.name, pattern) for node in model.nodes):
             raise BadInput(f"keep {pattern!r}", "no node has such a name", "see refquant info")
     source = source_of(model, image, model.input_size if size is None else size)
-    with open_sink(Path(path), npz) as sink, ThreadPoolExecutor(1) as beside:
-        part = beside.submit(model_part, model, with_model and not npz)
-        entries: list[Entry] = []
-        last = source.x
-        for record, y in records(model, source.x, threads, beside):
-            kept = any(fnmatchcase(record.name, pattern) for pattern in keep)
-            sink.put(record.name, {"output": y} if kept else {}, record.as_json())
-            entries.append((record.name, "<f4", record.shape, record.sha256))
-            last = y
-        model_facts, stored = part.result()
+    with open_sink(Path(path), npz) as sink:
+        entries, last = put_nodes(sink, model, source.x, keep, threads)
+        model_facts, stored = model_part(model, with_model and not npz)
         entries.append(("model", "json", (), model_facts["content_sha256"]))
         entries += put_whole(sink, source, last, stored)
         content = content_sha256(entries)
@@ -101,21 +94,30 @@ def record_golden(
     return content
 
 
-def records(
-    model: Model, x: Float32, threads: int, beside: Executor
-) -> Iterator[tuple[Record, Float32]]:
-    """Equation (1): every node's record and output. The input tensor is number 0.
+def put_nodes(
+    sink: Sink, model: Model, x: Float32, keep: Sequence[str], threads: int
+) -> tuple[list[Entry], Float32]:
+    """Equation (1): every node's entry, and the last output. The input tensor is number 0.
 
-    Another thread digests an output while the next one is computed, so two are in memory.
+    Another thread digests and writes an output while the next one is computed, so two are in
+    memory, and the time is that of the slower of the two.
     """
-    waiting: deque[tuple[Future[Record], Float32]] = deque()
-    for index, (node, y) in enumerate(walk(model, x, threads=threads), 1):
-        waiting.append((beside.submit(record_of, node, index, y), y))
-        if len(waiting) > 1:
-            future, earlier = waiting.popleft()
-            yield future.result(), earlier
-    for future, y in waiting:
-        yield future.result(), y
+
+    def put(node: Node, index: int, y: Float32) -> Entry:
+        record = record_of(node, index, y)
+        kept = any(fnmatchcase(node.name, pattern) for pattern in keep)
+        sink.put(node.name, {"output": y} if kept else {}, record.as_json())
+        return node.name, "<f4", record.shape, record.sha256
+
+    entries: list[Entry] = []
+    waiting: deque[Future[Entry]] = deque()
+    with ThreadPoolExecutor(1) as beside:
+        for index, (node, y) in enumerate(walk(model, x, threads=threads), 1):
+            waiting.append(beside.submit(put, node, index, y))
+            if len(waiting) > 1:
+                entries.append(waiting.popleft().result())
+    entries += [future.result() for future in waiting]
+    return entries, y
 
 
 def record_of(node: Node, index: int, y: Float32) -> Record:

@@ -191,9 +191,12 @@ def worth_it(causes: Sequence[str | None]) -> bool:
 
 
 def undeclared(node: Node, inputs: list[Enclosed], found: Array, declared: Declared) -> list[str]:
-    """The options of UNDECLARED under each of which a wrong node is consistent."""
-    options = []
-    for option, change in UNDECLARED:
+    """The options of UNDECLARED under each of which a wrong node is consistent.
+
+    Bounds that were passed on hold under what was declared, so then nothing can be said.
+    """
+    options: list[str] = []
+    for option, change in () if any(x.bound.any() for x in inputs) else UNDECLARED:
         wider = declared._replace(**change)
         if wider != declared:
             judgement = judge(found, enclose(node, inputs, wider), True)

@@ -92,6 +92,15 @@ def test_the_engine_goes_with_its_model():
     assert key not in engine._engines
 
 
+def test_the_panels_of_a_model_follow_one_another_on_cache_lines():
+    nodes = prepared(build("yolov7", 1 / 8)).nodes
+    weights = [node.arrays["weight"].weight for node in nodes if node.op == "conv"]
+    begins = [weight.ctypes.data for weight in weights]
+    ends = [weight.ctypes.data + weight.nbytes for weight in weights]
+    assert begins[1:] == ends[:-1]
+    assert not any(begin % 64 for begin in begins)
+
+
 def test_a_prepared_model_decodes_to_the_same_weights_and_runs_to_the_same_bits():
     model, x = build("yolov7", 1 / 8), image(1, 3, 64, 64)
     ready = prepared(model)

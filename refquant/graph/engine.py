@@ -15,7 +15,7 @@ is a cache and not a state: dropping it changes only the time.
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -27,7 +27,8 @@ from refquant.arrays.packed import PackedWeights
 from refquant.graph.graph import Model, Node, array_of
 from refquant.graph.network import Network
 from refquant.ops import OPS
-from refquant.ops.panels import PackedPanels, Panels, panels_of
+from refquant.ops.blocked import aligned, cutter
+from refquant.ops.panels import PackedPanels, Panels, panel_bytes, panels_of
 from refquant.ops.tiles import tiles_for_this_cpu, vectors_for
 
 Array = NDArray[np.float32]
@@ -43,18 +44,27 @@ def prepared(model: Model) -> Model:
     """
     rest, nodes = model.with_nodes(()), list(model.nodes)
     del model
+    new = cutter(sum(map(room_for, nodes)))
     for i, node in enumerate(nodes):
-        nodes[i] = prepared_node(node)
+        nodes[i] = prepared_node(node, new)
         del node
     return rest.with_nodes(tuple(nodes))
 
 
-def prepared_node(node: Node) -> Node:
+def room_for(node: Node) -> int:
+    """Bytes of a convolution's panels in float32; what is not written of them takes no memory."""
+    if node.op != "conv" or isinstance(node.arrays["weight"], Panels | PackedPanels):
+        return 0
+    shape = node.arrays["weight"].shape
+    return panel_bytes(shape, vectors_for(shape[0], tiles_for_this_cpu()))
+
+
+def prepared_node(node: Node, new: Callable[..., NDArray] = aligned) -> Node:
     """The node with the arrays of its operation, a convolution's weight in panels."""
     arrays = {name: node.arrays[name] for name in OPS[node.op].arrays if name in node.arrays}
     if node.op == "conv" and not isinstance(arrays["weight"], Panels | PackedPanels):
         vectors = vectors_for(arrays["weight"].shape[0], tiles_for_this_cpu())
-        arrays["weight"] = panels_of(weight_to_pack(arrays["weight"]), vectors)
+        arrays["weight"] = panels_of(weight_to_pack(arrays["weight"]), vectors, new)
     return replace(node, arrays=arrays)
 
 

@@ -19,6 +19,7 @@ no product. Lanes beyond C are never read as values.
 """
 
 import mmap
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,22 @@ def aligned(shape: tuple[int, ...], dtype: type = np.float32) -> NDArray:
     memory = np.zeros(size + LINE, np.uint8)
     first = -memory.ctypes.data % LINE
     return memory[first : first + size].view(dtype).reshape(shape)
+
+
+def cutter(size: int) -> Callable[..., NDArray]:
+    """An `aligned` for arrays of `size` bytes in all, cut from one piece of memory in turn.
+
+    One piece has large pages throughout, where each array for itself has small ones at its ends:
+    0.5% of YOLOv7's time. Sizes are whole cache lines.
+    """
+    memory, used = aligned((size,), np.uint8), 0
+
+    def cut(shape: tuple[int, ...], dtype: type = np.float32) -> NDArray:
+        nonlocal used
+        first, used = used, used + int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return memory[first:used].view(dtype).reshape(shape)
+
+    return cut
 
 
 def view_of(memory: NDArray[np.uint8], place: Map) -> NDArray[np.float32]:

@@ -120,12 +120,12 @@ class PackedPanels:
         }
 
 
-def to_panels(weight: NDArray[Any], vectors: int) -> NDArray[Any]:
-    """(F, C, R, S) of any dtype as (groups, K, vectors, 16), on a cache line."""
+def to_panels(weight: NDArray[Any], vectors: int, new: Any = aligned) -> NDArray[Any]:
+    """(F, C, R, S) of any dtype as (groups, K, vectors, 16), in memory that `new` gives."""
     F, C, R, S = weight.shape
     wide = LANES * vectors
     groups = -(-F // wide)
-    panels = aligned((groups, C * R * S, wide), weight.dtype.type)
+    panels = new((groups, C * R * S, wide), weight.dtype.type)
     c, r, s = product_order(C, R, S).T
     order = (c * R + r) * S + s
     rows = weight.reshape(F, -1)
@@ -145,12 +145,23 @@ def from_panels(panels: NDArray[Any], shape: Shape) -> NDArray[Any]:
     return weight
 
 
-def panels_of(weight: NDArray[np.float32] | PackedWeights, vectors: int) -> Panels | PackedPanels:
-    """A weight in panels of groups of vectors * 16 filters; packed weights stay packed."""
+def panel_bytes(shape: tuple[int, ...], vectors: int) -> int:
+    """Bytes of a weight's panels in float32."""
+    wide = LANES * vectors
+    return -(-shape[0] // wide) * wide * int(np.prod(shape[1:])) * 4
+
+
+def panels_of(
+    weight: NDArray[np.float32] | PackedWeights, vectors: int, new: Any = aligned
+) -> Panels | PackedPanels:
+    """A weight in panels of groups of vectors * 16 filters; packed weights stay packed.
+
+    new(shape, dtype) gives the memory of panels in float32.
+    """
     if isinstance(weight, PackedWeights):
         return packed_panels(weight, vectors)
     shape: Any = weight.shape
-    return Panels(shape, to_panels(np.asarray(weight, np.float32), vectors))
+    return Panels(shape, to_panels(np.asarray(weight, np.float32), vectors, new))
 
 
 def packed_panels(weight: PackedWeights, vectors: int) -> PackedPanels:

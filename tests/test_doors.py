@@ -18,7 +18,6 @@ import pytest
 from darknet_writer import files
 from darknet_writer import write as write_darknet
 from make_checkpoint import network, stripped
-from onnx_writer import onnx_model
 from state_dict_writer import save_legacy, state_dict, tensors
 from torch_objects import Objects, save
 
@@ -28,6 +27,8 @@ from refquant.formats.onnx_export import export_onnx
 
 pytest.importorskip("onnx")
 library = pytest.importorskip("safetensors.numpy")
+
+from onnx_writer import onnx_model  # noqa: E402
 
 SIDE = 96
 IMAGE = np.random.default_rng(8).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)

@@ -4,6 +4,7 @@ import ast
 import os
 import pickle
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,35 @@ def test_the_numbers_of_memo_places_cost_nothing():
 def test_open_values_are_limited(opcode):
     with pytest.raises(BadInput, match="open at once"):
         read(b"\x80\x02" + opcode * 2**17 + b".")
+
+
+def test_the_memo_is_limited(monkeypatch):
+    monkeypatch.setattr(pickle_machine, "MAX_MEMO", 10)
+    assert read(b"\x80\x04N" + b"\x94" * 10 + b".") is None
+    with pytest.raises(BadInput, match="more than 10 values are in the memo"):
+        read(b"\x80\x04N" + b"\x94" * 11 + b".")
+
+
+FILLED = b"(" + b"}" * 1000 + b"e"
+COSTLY = {  # as many as are allowed of what costs most
+    "memo": b"N" + b"\x94" * 2**18 + b".",
+    "dictionaries": b"]" + FILLED * (3 * 2**18 // 1002 - 1) + b".",
+    "both": b"]" + (FILLED[:-1] + b"\x94" * 500 + b"e") * 520 + b".",
+    "objects": b"]" + (b"(cmodels.c\nA\nq\0)\x81" + b"h\0)\x81" * 300 + b"e") * 860 + b".",
+    "texts": b"]" + (b"(" + b"\x8c\x02ab" * 1000 + b"e") * 780 + b".",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", COSTLY.values(), ids=COSTLY.keys())
+def test_no_pickle_needs_more_memory_than_is_promised(data):
+    """Twice its size and 64 MiB, counted by Python itself."""
+    data = b"\x80\x04" + data
+    tracemalloc.start()
+    unpickle(data, resolve, load)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 2**24 < peak < 2 * len(data) + 2**26
 
 
 def test_the_number_of_opcodes_is_limited(monkeypatch):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 from refquant.arrays.errors import BadInput
 
 MAX_NAME = 256  # bytes of a global's module or name
+MAX_MEMO = 2**18  # values; one costs up to 82 bytes. A checkpoint has two per five opcodes
 MOST_SHOWN = 80  # characters of a text in a message
 SHORT, LENGTH, COUNT = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<Q")
 INTEGER, DOUBLE = struct.Struct("<i"), struct.Struct(">d")
@@ -158,6 +159,8 @@ class Machine:
 
     def put(self, key: int) -> None:
         self.memo[key] = self.top()
+        if len(self.memo) > MAX_MEMO:
+            self.fail(f"more than {MAX_MEMO} values are in the memo")
 
     def get(self, key: int) -> None:
         if key not in self.memo:

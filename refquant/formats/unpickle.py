@@ -37,7 +37,7 @@ from refquant.formats.pickle_machine import (
 # E6 in deploy form, the largest checkpoint measured, has 232,629 bytes and 96,420 opcodes. E6E has
 # twice as many layers, and a file from the middle of a training run holds two models.
 MAX_BYTES = 2**24
-MAX_OPCODES = 2**20  # an opcode costs microseconds and at most about 100 bytes
+MAX_OPCODES = 3 * 2**18  # an opcode costs microseconds and, empty dictionaries, 54 bytes
 MAX_STACK = 2**16  # Python's writer empties the stack every 1000 items
 MAX_MARKS = 2**10  # containers under construction at once: below 40 in checkpoints
 MAX_INTEGER_BYTES = 16  # the largest integer is the 80-bit signature of the legacy form

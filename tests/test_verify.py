@@ -323,6 +323,21 @@ def test_names_of_an_exporter_are_found():
     }
 
 
+@pytest.mark.parametrize("suffix", ["", ".act"])
+def test_hooks_on_every_module_are_understood(golden, model, right, tmp_path, suffix):
+    arrays = dict(right)
+    for node in model.nodes:
+        if node.attributes.get("activation", "linear") != "linear":
+            arrays[node.name.rpartition(".")[0] + suffix] = right[node.name]
+            arrays[node.name] = right[node.name] - np.float32(1)  # before batch norm, say
+    report = judged(golden, arrays, tmp_path)
+    assert report.verdict == "consistent"
+    assert row_of(report, "model.0.conv")["mapped_by"] == "module"
+    assert "model.0.conv" in report.unused
+    wrong = {**arrays, f"model.3{suffix}": arrays[f"model.3{suffix}"] + np.float32(1)}
+    assert judged(golden, wrong, tmp_path, blame=False).first_wrong == "model.3.conv"
+
+
 def test_the_picture_shows_a_stripe():
     wrong = np.zeros((1, 2, 4, 6), bool)
     wrong[:, :, 1] = True

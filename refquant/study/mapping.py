@@ -2,6 +2,9 @@
 
 Names, in this order:
     mapping     a file that says so: {"model.0.conv": "their name", ...}                    (1)
+    module      the name of the module of a convolution with an activation, or of that
+                activation: hooks on every module of a framework give "model.0.conv" for the
+                bare convolution, and "model.0" or "model.0.act" for what is model.0.conv here
     equal       the same name                                                               (2)
     words       the same name once case and separators are taken out, and words that only
                 say what computed it ("Conv_output_0", "output") dropped at the end          (3)
@@ -125,7 +128,10 @@ def named(
     if len(set(mapping.values())) < len(mapping):
         raise BadInput("mapping", "gives one tensor to two nodes")
     found = {ours: (by_name[theirs], "mapping") for ours, theirs in mapping.items()}
-    used = set(mapping.values())
+    modules = of_modules([node for node in nodes if node.name not in found], by_name)
+    modules = {ours: t for ours, t in modules.items() if t.name not in mapping.values()}
+    found |= {ours: (tensor, "module") for ours, tensor in modules.items()}
+    used = {tensor.name for tensor, _ in found.values()}
     for node in nodes:
         if node.name not in found and node.name in by_name and node.name not in used:
             found[node.name] = (by_name[node.name], "equal")
@@ -139,6 +145,23 @@ def named(
         key = words(node.name)
         if node.name not in found and key in by_words and same[key] == 1 and not node.activated:
             found[node.name] = (by_words[key], "words")
+    return found
+
+
+def of_modules(nodes: Sequence[Wanted], by_name: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The rule "module": only where the module holds no other convolution with an activation."""
+    scopes = {node.name: node.name.rpartition(".")[0] for node in nodes if node.activated}
+    count = Counter(scopes.values())
+    found = {}
+    for node in nodes:
+        scope = scopes.get(node.name, "")
+        if not scope or count[scope] > 1:
+            continue
+        for name in (scope, f"{scope}.act"):
+            tensor = by_name.get(name)
+            if tensor is not None and layouts_of(node.shape, tensor.shape):
+                found[node.name] = tensor
+                break
     return found
 
 

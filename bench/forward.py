@@ -7,6 +7,9 @@ are compared first. Then every round runs every engine once, in turn, and what c
 median over the rounds of the ratio of our time to theirs. onnxruntime runs once more without the
 decode ("raw"; ours still has it). One process per engine (engines.py).
 
+Threads of some engines spin for a while when their work is done, and would take a core from the
+engine whose turn is next; so every turn begins with a rest of all.
+
 A round counts as quiet when programs other than the engine that ran took at most 5% of the
 cores. If at least half of the rounds are quiet, only those are used; otherwise all, and the
 table says so.
@@ -28,6 +31,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +50,7 @@ from refquant.quant.recipe import quantize_model, uniform  # noqa: E402
 
 REPORT = HERE / "forward.md"
 QUIET = 0.05  # of all cores
+REST = 0.3  # seconds; without it YOLOv7-tiny at 4 bits on two threads "takes" 1.47, not 1.05
 # Two correct float32 networks of 100 layers differ by about 1e-6 of their outputs' root mean
 # square; one wrong weight, or two channels exchanged, makes 1e-2 to 1. This is far from either.
 ALIKE = 1e-4
@@ -86,6 +91,7 @@ class Engine:
         return self.answer()
 
     def run(self) -> Time:
+        time.sleep(REST)
         before = busy_seconds()
         wall, cpu = map(float, self.ask("run").split())
         others = (busy_seconds() - before - cpu) / (wall * (os.cpu_count() or 1))

@@ -72,12 +72,15 @@ def trained(path: Path) -> tuple[Model, dict[str, NDArray[np.float32]]]:
     return model.with_nodes(nodes), weights
 
 
-def measure(path: Path, schemes: Iterable[str], threads: int) -> None:
-    """Append the rows that docs/quantization.csv does not have yet."""
+def measure(path: Path, wanted: tuple[Iterable[Any], ...], threads: int) -> None:
+    """Append the rows that docs/quantization.csv does not have yet.
+
+    wanted   (widths, granularities, schemes): every combination is a row
+    """
     _, weights = trained(path)
     done = {(row["scheme"], row["granularity"], int(row["bits"])) for row in read(GRID)}
     with ThreadPoolExecutor(threads) as executor:
-        for way in product(WIDTHS, GRANULARITIES, schemes):
+        for way in product(*wanted):
             bits, granularity, scheme = way
             if (scheme, granularity, bits) in done:
                 continue
@@ -162,7 +165,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("measure", "combine", "write"))
     parser.add_argument("weights", type=Path, nargs="?")
-    parser.add_argument("--scheme", nargs="*", default=SCHEMES)
+    parser.add_argument("--scheme", nargs="*", default=SCHEMES, help="what to measure")
+    parser.add_argument("--granularity", nargs="*", default=(*GRANULARITIES,))
+    parser.add_argument("--bits", nargs="*", type=int, default=WIDTHS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path, default=DOCS / "quantization_measured.md")
     options = parser.parse_args()
@@ -174,7 +179,8 @@ def main() -> None:
     elif options.weights is None:
         parser.error("give the .npz file with the trained weights")
     elif options.what == "measure":
-        measure(options.weights, options.scheme, options.threads)
+        wanted = (options.bits, options.granularity, options.scheme)
+        measure(options.weights, wanted, options.threads)
     else:
         combine(options.weights)
 

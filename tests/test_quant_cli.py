@@ -58,6 +58,19 @@ def test_before_folding_keeps_the_raw_layers_and_the_file_still_runs(folder, cap
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("options", [["--before-folding"], []])
+def test_info_counts_what_is_stored_before_folding_and_after_it(folder, capsys, options):
+    target = folder / "counted.h5"
+    assert main(["quantize", str(folder / "raw.h5"), "-o", str(target), *options, "--json"]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert main(["info", str(target), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [shown[key] for key in ("bytes", "ratios", "layers")] == [
+        written[key] for key in ("bytes", "ratios", "layers")
+    ]
+    assert {row["code_bits"] for row in shown["layers"]} == {4}
+
+
 def test_a_combination_is_written_layer_by_layer(folder, capsys):
     target = folder / "combined.h5"
     arguments = ["--granularity", "filter+f-shape+c-shape", "--bits", "4"]

@@ -25,6 +25,8 @@ def run(options: argparse.Namespace) -> int:
     from refquant.quant.accounting import accounting
 
     model = load_model(options.model)
+    if "recipe" in model.source:  # folding decodes raw weights; what is stored are their codes
+        model = load_model(options.model, fold=False)
     path = Path(options.model)
     sizes = accounting(model, path.stat().st_size if path.is_file() else None)
     facts = {

@@ -1,9 +1,8 @@
 """The engine: models on the fast kernels, ready to run again.
 
-    prepared(model)            the model with the weights of its convolutions in panels
-    (ops/panels.py)
-    run(model, x)              predictions (N, rows, E), nothing else looked at
-    walk_fast(model, x)        every node with its output
+    prepared(model)      the model, its convolutions' weights in panels (ops/panels.py)
+    run(model, x)        predictions (N, rows, E), nothing else looked at
+    walk_fast(model, x)  every node with its output
 
 Preparing costs about a second for YOLOv7 and holds a second copy of the weights, unless the
 caller lets go of the first: keep `prepared(model)` in place of `model`; it is a model like any

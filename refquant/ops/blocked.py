@@ -64,8 +64,7 @@ class Map(NamedTuple):
 def strides(rows: int, columns: int, halo: int, lanes: int = LANES) -> tuple[int, int]:
     """(plane, row) in bytes of a map with that halo; maps begin on a cache line.
 
-    One more line per plane keeps planes off multiples of 4096 bytes, which share a place in the
-    cache.
+    One more line per plane keeps planes off multiples of 4096 bytes, which share a cache set.
     """
     row = (columns + 2 * halo) * 4 * lanes
     size = (rows + 2 * halo) * row
@@ -146,8 +145,7 @@ def take(memory: NDArray[np.uint8], place: Map) -> NDArray[np.float32]:
 def product_order(channels: int, kernel_rows: int, kernel_columns: int) -> NDArray[np.int64]:
     """(c_k, r_k, s_k) of every product of a sum, in the order of the contract: (K, 3) int64.
 
-    A K-block is a run of products, since the order is the same for K-blocks of 16 and 128
-    channels.
+    A K-block is a run of products: the order is the same for K-blocks of 16 and 128 channels.
     """
     c, r, s = np.indices((channels, kernel_rows, kernel_columns)).reshape(3, -1)
     # np.lexsort sorts by its last key first.

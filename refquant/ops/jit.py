@@ -5,10 +5,8 @@ written, otherwise in the user's cache folder, or where NUMBA_CACHE_DIR points. 
 care:
 
 * It recompiles when the function's own file changes, and looks at no other; but a kernel is made
-of
-  several files. So the function's name, under which it is kept, carries a hash of all of them.
-* Where nothing can be written at all it refuses to decorate. Then nothing is kept, and all
-works.
+  of several files. So the function's name, under which it is kept, carries a hash of them all.
+* Where nothing can be written at all it refuses to decorate. Then nothing is kept, and all works.
 * Compiling takes seconds. A line on stderr says so, the first time in a process.
 """
 

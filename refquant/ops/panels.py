@@ -6,14 +6,12 @@ panel is one piece of memory, read from its first to its last byte. Filters beyo
 nobody reads their outputs.
 
     Panels         weight  (groups, K, vectors, 16) float32
-    PackedPanels   masks   (groups, K, vectors, code_bits) uint16: bit i of mask j is bit j of
-    the code
-                           of lane i, so that 16 codes take 2 * code_bits bytes
+    PackedPanels   masks   (groups, K, vectors, code_bits) uint16: bit i of mask j is bit j
+                           of the code of lane i, so that 16 codes take 2 * code_bits bytes
         affine     scale, zero_point  (J, W) float32
         table      levels             (J, L, W) float32, L = 2**code_bits
                    entry   (K,) int64: product k uses row entry[k] of these; W is all filters
-                   where
-                           they differ, otherwise 16 for an affine map and 1 for a table
+                           where they differ, otherwise 16 for an affine map and 1 for a table
 
 Both stand in for the weight in a node's arrays (graph.py's Decodable): whoever needs the plain
 array calls `dequantize`, and memory holds the weights once.

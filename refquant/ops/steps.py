@@ -11,7 +11,8 @@ rows, columns                 of the output          blocks   of 16 channels
 input_rows, input_columns     of the input
 kernel, stride, padding       of a pooling; stride also of a convolution, and an upsampling's scale
 z, z_plane, z_row             the second input of an addition
-    of a convolution
+
+of a convolution
 weight      address of its panels (panels.py)        bias     address of the filters' bias
 offsets     address of (products,) int64             products C*R*S
 soon        address of (products,) int64, what to prefetch during each product (conv_step.py)
@@ -20,7 +21,8 @@ vectors     width of the tile (tiles.py)             bounds   address: first pix
 activation  a constant below             first_channel   of the output, where a copy goes
 code_bits   0: the panels are float32; else bits of a code, and
 scale, zero_point, levels, entry   addresses, and distances within them: see panels.py
-    of a decode
+
+of a decode
 anchors     address of (A, 2) float32                entries  E, numbers per row of predictions
 """
 

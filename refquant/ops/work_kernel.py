@@ -58,8 +58,7 @@ def work(steps: int, first: int, last: int, counters: int, scratch: int, ticket:
     """Take tickets below `last` and do their items; -1 at the end, or a ticket to come back with.
 
     steps     address of the steps
-    first     address of (steps + 1,) int64: the first ticket of every step, and the number of
-              tickets
+    first     address of (steps + 1,) int64: the first ticket of every step, and how many there are
     counters  address of the counters
     scratch   address of this thread's scratch memory
     ticket    one that was given back, or -1

@@ -5,7 +5,7 @@ y is the result, exact the function in float64 of the same x (glibc's exp, withi
     |exact| >= 2**-126     error in ulp = |y - exact| / ulp(exact), ulp: the spacing of float32
     |exact| <  2**-126     error in units of 2**-149, the spacing of subnormals
     |exact| >= 2**128 - 2**103     rounds to inf: y must be inf
-    x < -88.72284          SiLU and sigmoid are 0 by definition (activation.py): the absolute error
+    x <= -88.72284         SiLU and sigmoid are 0 by definition (activation.py): the absolute error
     x is NaN               y must be the canonical NaN
 
 The jitted functions are measured; tests/test_activation.py says that they have the bits of
@@ -28,7 +28,7 @@ CHUNK = 1 << 24
 NORMAL, UNIT, LARGEST = 2.0**-126, 2.0**-149, 2.0**128 - 2.0**103
 CANONICAL_NAN = np.uint32(0x7FC00000)
 SLOPE_64 = float(SLOPE)
-TAIL = float(np.float32(-88.72284))  # below it exp(-x) overflows in float32
+TAIL = float(np.float32(-88.72284))  # from here on exp(-x) overflows in float32
 
 
 @njit
@@ -73,7 +73,7 @@ def measurer(exact):
                     worst[4] += 1
                 continue
             truth = exact(value)
-            if value < tail:
+            if value <= tail:
                 worst[5] = max(worst[5], abs(np.float64(y[i]) - truth))
                 continue
             size = abs(truth)
@@ -81,8 +81,7 @@ def measurer(exact):
                 if not (np.isinf(y[i]) and (y[i] > 0) == (truth > 0)):
                     worst[4] += 1
                 continue
-            # frexp gives size = m * 2**e, 1/2 <= m < 1; the spacing of float32 there is 2**(e -
-            # 24).
+            # size = m * 2**e, 1/2 <= m < 1, where the spacing of float32 is 2**(e - 24).
             spacing = math.ldexp(1.0, math.frexp(size)[1] - 24) if size >= NORMAL else UNIT
             error = abs(np.float64(y[i]) - truth) / spacing
             k = 0 if size >= NORMAL else 2
@@ -115,7 +114,7 @@ def all_inputs(name: str) -> np.ndarray:
 
 
 COLUMNS = ("function", "worst error in ulp", "at x", "worst, in 2**-149", "at x")
-COLUMNS += ("wrong special values", "worst for x < -88.72284")
+COLUMNS += ("wrong special values", "worst for x <= -88.72284")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ A round counts as quiet when programs other than the engine that ran took at mos
 cores. If at least half of the rounds are quiet, only those are used; otherwise all, and the
 table says so.
 
-    fraction of peak = operations of all convolutions / (our best time * threads * peak of a core)
+    fraction of peak = operations of all convolutions / (our best time * peak of `threads` cores)
 
 where the peak is measured by fused multiply-adds in registers (peak.py). Memory is ru_maxrss of
 a new process that loads the model from an HDF5 file and runs it once, the compile cache warm.
@@ -67,11 +67,11 @@ class Time(NamedTuple):
 
 
 class Engine:
-    """An engine in a process of its own."""
+    """An engine in a process of its own; `folder` has the package that it uses."""
 
-    def __init__(self, name: str, model: str, threads: int) -> None:
+    def __init__(self, name: str, model: str, threads: int, folder: Path = HERE.parent) -> None:
         command = [sys.executable, str(HERE / "engines.py"), name, model, str(threads)]
-        folders = [str(HERE.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        folders = [str(folder), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
         self.name = name
         self.process = subprocess.Popen(
@@ -194,7 +194,7 @@ def measure(name: str, threads: int, count: int) -> dict[str, Any]:
         "ratio_onnxruntime": ratio(used, "refquant", "onnxruntime"),
         "ratio_onnxruntime_raw": ratio(used, "refquant", "onnxruntime-raw"),
         "ratio_torch": ratio(used, "refquant", "torch"),
-        "fraction_of_peak": operations(model) / best / threads / peak(),
+        "fraction_of_peak": operations(model) / best / peak(threads),
         "peak_rss_bytes": memory,
         "ratio_4bit": ratio(used, "refquant-4bit", "refquant"),
         "peak_rss_bytes_4bit": memory_4bit,

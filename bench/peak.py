@@ -1,18 +1,21 @@
-"""The most multiply-adds that one core can do: nothing but fused multiply-adds, in registers.
+"""The most multiply-adds that cores can do: nothing but fused multiply-adds, in registers.
 
 16 independent sums of 16 lanes, so that latency (4 cycles, two per cycle on the CPUs of
 interest) never waits; 2 * 16 * 16 floating-point operations per round. The best of many short
 runs counts, since whatever else the machine does can only make it slower.
+
+    python bench/peak.py    of one core, and of two at once, which may do less than twice as much
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from refquant.ops.jit import kernel
 from refquant.ops.simd import fma, load, store
 
-SUMS, ROUNDS, RUNS = 16, 200_000, 40
+SUMS, ROUNDS, RUNS = 16, 2_000_000, 40
 LINE = 64
 
 
@@ -33,19 +36,22 @@ def rounds(place: int, count: int) -> None:
     store(place, total)
 
 
-def peak() -> float:
-    """Floating-point operations per second of one core."""
+def peak(threads: int = 1) -> float:
+    """Floating-point operations per second of that many cores at once."""
     from refquant.ops.blocked import aligned
 
-    memory = aligned((18, 16), np.float32)
-    rounds(memory.ctypes.data, 1)
+    memories = [aligned((18, 16), np.float32) for _ in range(threads)]
+    places = [memory.ctypes.data for memory in memories]
+    rounds(places[0], 1)
     best = np.inf
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        rounds(memory.ctypes.data, ROUNDS)
-        best = min(best, time.perf_counter() - start)
-    return 2 * 16 * SUMS * ROUNDS / best
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(RUNS):
+            start = time.perf_counter()
+            list(pool.map(rounds, places, [ROUNDS] * threads))
+            best = min(best, time.perf_counter() - start)
+    return threads * 2 * 16 * SUMS * ROUNDS / best
 
 
 if __name__ == "__main__":
-    print(f"{peak() / 1e9:.1f} GFLOP/s")
+    for threads in (1, 2):
+        print(f"{threads} cores: {peak(threads) / 1e9:.1f} GFLOP/s")

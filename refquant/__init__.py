@@ -4,8 +4,11 @@ The public names, each imported when it is first used, so that `refquant --help`
 
     load_model, save_model                  models from and to files
     walk                                    run a model node by node
-    detect, evaluate                        detections in an image; average precision on a data set
+    detect                                  detections in an image
+    find_dataset, read_dataset, evaluate    average precision on a data set
     quantize, quantize_model, QuantizedTensor
+    audit                                   what quantization did to weights
+    record_golden, verify                   is another implementation right?
     BadInput                                the error that bad input raises: one line
 """
 
@@ -20,10 +23,15 @@ _HOMES = {
     "load_model": "refquant.formats",
     "save_model": "refquant.formats",
     "detect": "refquant.detect.predict",
+    "find_dataset": "refquant.detect.dataset",
+    "read_dataset": "refquant.detect.dataset",
     "evaluate": "refquant.detect.evaluate",
     "quantize": "refquant.quant.tensor",
     "QuantizedTensor": "refquant.quant.tensor",
     "quantize_model": "refquant.quant.recipe",
+    "audit": "refquant.study.audit",
+    "record_golden": "refquant.study.golden",
+    "verify": "refquant.study.verify",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -172,6 +172,21 @@ def test_totals_are_sums_over_layers():
     signal = sum(row["squared_weight"] for row in rows)
     assert result["total"]["sqnr_db"] == pytest.approx(10 * math.log10(signal / noise))
     assert set(result["bytes"]) == {"fp32", "fp16", "nominal", "packed", "entropy", "file"}
+    assert result["total"]["bound"] == max(row["bound"] for row in rows)
+    assert result["total"]["used_codes"] == sum(row["used_codes"] for row in rows)
+    bits = sum(row["entropy_bits"] * row["weights"] for row in rows) / result["total"]["weights"]
+    assert result["total"]["entropy_bits"] == pytest.approx(bits)
+
+
+def test_cases_are_counted_over_layers():
+    result = audit(quantize_model(MODEL, parse("* pwlq c-shape 4")), MODEL)
+    assert sum(result["total"]["cases"].values()) == result["total"]["groups"]
+    assert len([n for n in result["total"]["cases"].values() if n]) > 1
+
+
+def test_a_row_names_the_axes_that_the_granularity_keeps():
+    for granularity, axes in (("layer", ""), ("f-shape", "CRS"), ("f-shape-swapped", "FRS")):
+        assert audit_layer("a", quantize(W, granularity=granularity)).axes == axes
 
 
 def test_the_wrong_original_is_refused():
@@ -190,6 +205,14 @@ def test_a_grid_has_a_row_per_scheme_granularity_and_width():
     assert rows[-1]["sqnr_db"] == pytest.approx(direct["sqnr_db"])
     assert rows[-1]["packed"] == direct["packed"]
     assert rows[-1]["code_bits"] == 5
+
+
+def test_a_grid_has_the_rows_of_every_layer_under_its_totals():
+    (row,) = grid(weights_of(MODEL), ["pwlq"], ["c-shape"], [4])
+    layers = audit(quantize_model(MODEL, parse("* pwlq c-shape 4")), MODEL)["layers"]
+    assert row["rows"] == layers
+    other = audit(quantize_model(MODEL, parse("* pwlq c-shape 5")), MODEL)["layers"]
+    assert row["rows"] != other
 
 
 @pytest.fixture
@@ -253,6 +276,30 @@ def test_the_verb_s_grid(files, capsys):
     out = run(capsys, files / "float.h5", "--grid", "--scheme", "affine", "--granularity", "layer",
               "--bits", "2-4", "--json")  # fmt: skip
     assert [row["bits"] for row in json.loads(out)["grid"]] == [2, 3, 4]
+
+
+def test_the_verb_s_grid_of_one_layer_and_its_csv_of_all(files, capsys):
+    table = files / "grid.csv"
+    way = ("--grid", "--scheme", "affine", "--granularity", "filter", "--bits", "3,4")
+    run(capsys, files / "float.h5", *way, "--csv", table)
+    with table.open(newline="", encoding="utf-8") as lines:
+        rows = {(row["name"], row["bits"]): row for row in csv.DictReader(lines)}
+    convolutions = sum(node.op == "conv" for node in MODEL.nodes)
+    assert len(rows) == 2 * (convolutions + 1)  # and the totals, named "all"
+    out = run(capsys, files / "float.h5", *way, "--layer", "model.7.conv", "--json")
+    for row in json.loads(out)["grid"]:
+        assert row["weights"] == MODEL["model.7.conv"].arrays["weight"].size
+        assert row["mse"] == float(rows["model.7.conv", str(row["bits"])]["mse"])
+        assert row["mse"] != float(rows["model.0.conv", str(row["bits"])]["mse"])
+
+
+def test_the_verb_s_tables_have_a_column_for_every_measure(files, capsys):
+    measures = {"max_error", "bound", "mse", "sqnr_db", "clipped", "used_codes", "entropy_bits"}
+    measures |= {"axes", "nominal", "packed", "entropy"}
+    for arguments in ((files / "q.h5",), (files / "float.h5", "--grid", "--scheme", "affine")):
+        lines = run(capsys, *arguments).splitlines()
+        assert measures <= set(lines[0].split())
+        assert len(lines[1].split()) == len(lines[0].split())
 
 
 @pytest.mark.parametrize(

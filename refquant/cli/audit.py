@@ -7,6 +7,7 @@ the model that it is compared with.
 import argparse
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ refquant audit q.h5 --against yolov7.pt --layer model.0.conv
 refquant audit q.h5 --against yolov7.pt --layer model.0.conv --group 3 --plot pictures
 refquant audit q.h5 --against yolov7.pt --layer model.0.conv --weight 3,0,1,2
 refquant audit yolov7.pt --grid --scheme affine,pwlq --granularity filter,c-shape --bits 3,4,5
+refquant audit yolov7.pt --grid --layer model.0.conv      that layer alone; --csv has every layer
 """
 MOST_GROUPS = 40  # lines of a text table; JSON and CSV have all
 
@@ -63,7 +65,7 @@ def check(options: argparse.Namespace) -> None:
     if options.layer is None and (options.group is not None or options.weight is not None):
         option = "--weight" if options.group is None else "--group"
         raise BadInput(option, "is one of a layer's", "name the layer with --layer")
-    for option in ("against", "layer", "plot"):
+    for option in ("against", "group", "weight", "plot"):
         if options.grid and getattr(options, option) is not None:
             raise BadInput(f"--{option}", "has no meaning with --grid", "leave one of them out")
 
@@ -122,30 +124,32 @@ def run_layer(options: argparse.Namespace) -> int:
 
 
 def run_grid(options: argparse.Namespace) -> int:
-    """Every scheme, granularity and width."""
+    """Every scheme, granularity and width; of all layers or of one."""
     from concurrent.futures import ThreadPoolExecutor
 
     from refquant.formats import load_model
     from refquant.study.audit_grid import grid, weights_of
 
     weights = weights_of(load_model(options.model))
+    if options.layer is not None:
+        weights = {options.layer: named(options.layer, weights, "float")}
     lists = [options.scheme.split(","), granularities(options.granularity), widths(options.bits)]
     total = math.prod(map(len, lists))
     with ThreadPoolExecutor(options.threads) as executor:
         rows = grid(weights, *lists, map_layers=executor.map)
         result = list(progress(rows, total=total, what="grid"))
-    report(options, {"grid": result}, result, GRID_COLUMNS)
+    totals = [{"name": "all", **{k: v for k, v in row.items() if k != "rows"}} for row in result]
+    both = zip(totals, result, strict=True)
+    every = [line for total, row in both for line in (total, *row["rows"])]
+    report(options, {"grid": result}, totals, GRID_COLUMNS, in_csv=every)
     return 0
 
 
-LAYER_COLUMNS = (
-    "name", "scheme", "granularity", "bits", "code_bits", "groups", "max_error", "bound",
-    "sqnr_db", "clipped", "used_codes", "entropy_bits", "nominal", "packed", "entropy",
-)  # fmt: skip
-GRID_COLUMNS = (
-    "scheme", "granularity", "bits", "code_bits", "groups", "sqnr_db", "max_error",
-    "bits_per_weight", "nominal", "packed", "entropy",
-)  # fmt: skip
+WAY_COLUMNS = ("scheme", "granularity", "axes", "bits", "code_bits", "groups")
+ERROR_COLUMNS = ("max_error", "bound", "mse", "sqnr_db", "clipped", "used_codes", "entropy_bits")
+BYTE_COLUMNS = ("nominal", "packed", "entropy")
+LAYER_COLUMNS = ("name", *WAY_COLUMNS, *ERROR_COLUMNS, *BYTE_COLUMNS)
+GRID_COLUMNS = (*WAY_COLUMNS, *ERROR_COLUMNS, "bits_per_weight", *BYTE_COLUMNS)
 
 CODE_COLUMNS = ("code", "level", "count", "lowest", "highest")
 
@@ -162,7 +166,6 @@ def models(options: argparse.Namespace) -> tuple[Any, Any]:
 
 def quantized(model: Any, name: str) -> Any:
     """The quantized weight of a layer."""
-    from refquant.arrays.errors import BadInput
     from refquant.quant.tensor import QuantizedTensor
 
     tensors = {
@@ -170,12 +173,19 @@ def quantized(model: Any, name: str) -> Any:
         for node in model.nodes
         if isinstance(node.arrays.get("weight"), QuantizedTensor)
     }
-    if name not in tensors:
-        some = ", ".join([*tensors][:3]) or "of none"
+    return named(name, tensors, "quantized")
+
+
+def named(name: str, weights: Mapping[str, Any], kind: str) -> Any:
+    """The weight of that layer; an unknown name shows a few that are known."""
+    from refquant.arrays.errors import BadInput
+
+    if name not in weights:
+        some = ", ".join([*weights][:3]) or "of none"
         raise BadInput(
-            f"layer={name!r}", "is no quantized weight", f"names are like {some}; info lists all"
+            f"layer={name!r}", f"is no {kind} weight", f"names are like {some}; info lists all"
         )
-    return tensors[name]
+    return weights[name]
 
 
 def picture(options: argparse.Namespace, tensor: Any, w: Any, group: int) -> None:

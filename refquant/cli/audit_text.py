@@ -14,10 +14,14 @@ def report(
     rows: list[Any],
     columns: tuple[str, ...],
     most: int | None = None,
+    in_csv: list[Any] | None = None,
 ) -> None:
-    """JSON or a text table of at most so many rows on stdout; CSV where asked for."""
+    """JSON or a text table of at most so many rows on stdout; CSV where asked for.
+
+    in_csv   rows of the CSV file, if they are others than those of the table
+    """
     if options.csv:
-        write_csv(rows, options.csv)
+        write_csv(rows if in_csv is None else in_csv, options.csv)
     if options.json:
         print_json(without_infinities(result))
         return
@@ -57,12 +61,14 @@ def without_infinities(value: Any) -> Any:
 
 def cell(value: Any) -> str:
     """A number short enough for a table."""
-    if value is None:
+    if value is None or value == "" or value == {}:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {cell(item)}" for key, item in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

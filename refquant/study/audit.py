@@ -13,11 +13,16 @@ w_hat    the same shape         what is stored decodes to;  e = w_hat - w in flo
     used_codes  different codes that occur, of 2**code_bits
     entropy_bits  of the histogram of codes, bits per code (accounting.py)
 
-Totals over layers are sums: of e**2, w**2, weights and bytes. Without the original weights
-(1), (3), (4) and (5) are not known, and (2) holds for weights between the levels of their group.
+    axes        those that keep parameters of their own, letters of FCRS
+    cases       how many groups each rule of a scheme decided: which breakpoint, whether optimal
+
+Totals over layers are sums: of e**2, w**2, weights, groups, used_codes, cases and bytes; (1) and
+(2) are the largest, entropy_bits the mean over weights. Without the original weights (1), (3),
+(4), (5) and cases are not known, and (2) holds for weights between the levels of their group.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -44,6 +49,7 @@ class LayerAudit(NamedTuple):
     shape: tuple[int, ...]
     scheme: str
     granularity: str
+    axes: str
     bits: int
     code_bits: int
     groups: int
@@ -90,6 +96,7 @@ def audit_layer(
         shape=tensor.shape,
         scheme=tensor.scheme,
         granularity=tensor.granularity,
+        axes=tensor.grouping.axes,
         bits=tensor.bits,
         code_bits=tensor.code_bits,
         groups=len(tensor.codes),
@@ -154,17 +161,25 @@ def total_of(rows: Sequence[LayerAudit]) -> dict[str, Any]:
     noise = sum(row.squared_error or 0.0 for row in rows) if known else None
     signal = sum(row.squared_weight or 0.0 for row in rows) if known else None
     weights = sum(row.weights for row in rows)
+    bounds = [row.bound for row in rows if row.bound is not None]
     total: dict[str, Any] = {
         "layers": len(rows),
         "weights": weights,
         "groups": sum(row.groups for row in rows),
         "max_error": max(row.max_error or 0.0 for row in rows) if known else None,
+        "bound": max(bounds) if len(bounds) == len(rows) else None,
         "mse": None if noise is None else noise / weights,
         "sqnr_db": sqnr(signal, noise),
         "clipped": sum((r.clipped or 0.0) * r.weights for r in rows) / weights if known else None,
     }
     if known:
         total["within_bound"] = all(row.within_bound for row in rows)
+    total["used_codes"] = sum(row.used_codes for row in rows)
+    total["entropy_bits"] = sum(row.entropy_bits * row.weights for row in rows) / weights
+    cases: Counter[str] = Counter()
+    for row in rows:
+        cases.update(row.cases)
+    total["cases"] = dict(cases)
     for way in ("fp32", "fp16", "nominal", "packed", "entropy"):
         total[way] = sum(getattr(row, way) for row in rows)
     return {**total, "bits_per_weight": 8 * total["packed"] / weights}

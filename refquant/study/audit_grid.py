@@ -1,7 +1,7 @@
 """The grid: float weights quantized in every way, measured, and forgotten again.
 
-One row per scheme, granularity and bits: the totals of audit.py over all layers. Layers are
-quantized one at a time, so the memory of one layer is enough.
+One row per scheme, granularity and bits: the totals of audit.py over all layers, and under "rows"
+those of every layer. Layers are quantized one at a time, so the memory of one layer is enough.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,7 +57,8 @@ def grid(
         way = {"scheme": scheme, "granularity": granularity, "bits": width}
         row_of = partial(audit_way, way={**way, "params_dtype": params_dtype})
         rows = list(map_layers(row_of, weights.items()))
-        yield {**way, "code_bits": rows[0].code_bits, **total_of(rows)}
+        first = {**way, "axes": rows[0].axes, "code_bits": rows[0].code_bits}
+        yield {**first, **total_of(rows), "rows": [row._asdict() for row in rows]}
 
 
 def audit_way(item: tuple[str, NDArray[np.float32]], way: Mapping[str, Any]) -> LayerAudit:

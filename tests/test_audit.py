@@ -150,6 +150,41 @@ def test_every_intermediate_number_of_a_weight_in_a_negative_tail():
     assert (result["code_in_binary"], result["stored_bits"]) == ("0001", 4)
 
 
+def test_where_a_breakpoint_comes_from():
+    # a closed form wants 3 to 10 sigma: 54 normal weights have less, 54 with an outlier more
+    w = W.copy()
+    w[1, 2, 0, 0] = 6.0
+    for f, symbol, rule in ((1, "p / sigma", "closed"), (2, "p / sigma", "root")):
+        tensor = quantize(w, scheme="pwlq")
+        steps = {s["symbol"]: s for s in audit_weight(tensor, w, (f, 2, 0, 0))["steps"]}
+        sigma = w[f].astype(np.float64).std(ddof=1)
+        assert steps["sigma"]["value"] == pytest.approx(sigma, rel=1e-12)
+        assert steps["m / sigma"]["value"] == pytest.approx(abs(w[f]).max() / sigma, rel=1e-12)
+        assert steps[symbol]["equation"].startswith(rule)
+        stored = tensor.params["breakpoint"][f, 0]
+        assert np.float32(steps[symbol]["value"] * sigma) == pytest.approx(stored, rel=1e-6)
+    searched = quantize(w, scheme="pwlq:search")
+    steps = {s["symbol"]: s["value"] for s in audit_weight(searched, w, (1, 0, 0, 0))["steps"]}
+    m = float(searched.params["maximum"][1, 0])
+    assert np.float32(m * steps["t"] / 1000) == searched.params["breakpoint"][1, 0]
+    constant = np.full((1, 2, 1, 1), 0.5, np.float32)
+    steps = audit_weight(quantize(constant, scheme="pwlq"), constant, (0, 0, 0, 0))["steps"]
+    assert next(s for s in steps if s["symbol"] == "p / m")["value"] == 0.5
+
+
+def test_the_code_of_a_corrected_weight_is_shown_with_the_parameters_that_chose_it():
+    for scheme in ("affine:mse", "pwlq:laplacian", "power-of-two"):
+        tensor, plain = (quantize(W, scheme=scheme + c, bits=4) for c in ("+bc", ""))
+        shown = {s["symbol"]: s["value"] for s in audit_weight(tensor, W, (2, 1, 0, 2))["steps"]}
+        for step in audit_weight(plain, W, (2, 1, 0, 2))["steps"]:
+            if step["symbol"].startswith(("x / scale", "scale", "sigma", "p / sigma", "j", "e")):
+                assert shown[f"plain {step['symbol']}"] == step["value"]
+        if scheme == "affine:mse":  # a = deviation(x) / deviation(x_hat) is what moved the scale
+            a = shown["deviation(x)"] / shown["deviation(x_hat)"]
+            assert shown["scale"] == np.float32(shown["plain scale"] * a)
+            assert shown["scale"] != shown["plain scale"]
+
+
 @pytest.mark.parametrize("place", [(4, 0, 0, 0), (0, 0, 0), (-1, 0, 0, 0), (0, 0, 0, 3)])
 def test_a_weight_outside_is_refused(place):
     with pytest.raises(BadInput, match="lies not within"):

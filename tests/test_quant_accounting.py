@@ -47,6 +47,7 @@ def test_bytes_of_a_worked_example():
     rows = sizes["layers"]
     assert [row["packed"] for row in rows] == [28, 32]
     assert [row["scheme"] for row in rows] == ["affine", ""]
+    assert [row["axes"] for row in rows] == ["F", ""]
 
 
 def test_entropy_of_a_worked_example():

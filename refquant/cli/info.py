@@ -84,11 +84,13 @@ def layers_table(layers: list[dict[str, Any]]) -> str:
             "x".join(map(str, layer["shape"])),
             layer["scheme"] or "float32",
             layer["granularity"] or "-",
+            layer["axes"] or "-",
             layer["bits"],
             layer["code_bits"],
             f"{layer['packed']:,}",
         )
         for layer in layers
     ]
-    header = ("convolution", "F x C x R x S", "scheme", "granularity", "bits", "stored", "bytes")
+    header = ("convolution", "F x C x R x S", "scheme", "granularity", "axes", "bits", "stored",
+              "bytes")  # fmt: skip
     return table(rows, header)

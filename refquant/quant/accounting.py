@@ -48,6 +48,7 @@ class LayerBytes(NamedTuple):
     shape: tuple[int, ...]
     scheme: str
     granularity: str
+    axes: str  # those that keep parameters of their own, letters of FCRS
     bits: int
     code_bits: int
     groups: int
@@ -104,7 +105,7 @@ def layer_bytes(node: Node) -> LayerBytes:
     size = math.prod(weight.shape)
     if not isinstance(weight, QuantizedTensor):
         return LayerBytes(
-            node.name, weight.shape, "", "", 32, 32, 0,
+            node.name, weight.shape, "", "", "", 32, 32, 0,
             fp32=4 * size, fp16=2 * size, nominal=2 * size,
             packed=weight.nbytes, entropy=weight.nbytes,
         )  # fmt: skip
@@ -113,6 +114,7 @@ def layer_bytes(node: Node) -> LayerBytes:
         weight.shape,
         weight.scheme,
         weight.granularity,
+        weight.grouping.axes,
         weight.bits,
         weight.code_bits,
         weight.codes.shape[0],

@@ -44,6 +44,7 @@ def corrected(scheme: Scheme) -> Scheme:
         dequantize=partial(values_of, scheme),
         error_bound=partial(bound, scheme),
         explain=partial(steps_of, scheme),
+        origin=partial(origin_of, scheme),
         fields=(*scheme.fields, Field("offset", ("float32",))),
         nominal_params=lambda bits: scheme.nominal_params(bits) + 1,
         affine_map=None,
@@ -78,9 +79,34 @@ def values_of(scheme: Scheme, codes: Codes, params: Params, bits: int) -> Rows:
 
 
 def steps_of(scheme: Scheme, x: float | None, code: int, params: Params, bits: int) -> list[Step]:
-    """Only decoding can be shown: the code was chosen with parameters that are not stored."""
+    """Decoding alone: the code was chosen with parameters that are not stored (origin_of)."""
     steps = scheme.explain(None, code, without_offset(params), bits)
     return [*steps, Step("offset", float(params["offset"][0, 0]), "(4), (5)")]
+
+
+def origin_of(
+    scheme: Scheme, name: str, x: Rows, column: int, params: Params, bits: int
+) -> list[Step]:
+    """How the code was chosen, with the scheme's own parameters ("plain"), and equation (1)."""
+    plain, codes = plain_encoding(scheme, x, params, bits)
+    steps = scheme.origin(name, x, column, plain, bits) if scheme.origin else []
+    steps += scheme.explain(float(x[0, column]), int(codes[0, column]), plain, bits)
+    mean, deviation = mean_and_deviation(x)
+    _, deviation_hat = mean_and_deviation(scheme.decode(codes, plain, bits))
+    return [
+        *(step._replace(symbol=f"plain {step.symbol}") for step in steps),
+        Step("mean(x)", mean.item(), "(4)"),
+        Step("deviation(x)", deviation.item(), "(1)"),
+        Step("deviation(x_hat)", deviation_hat.item(), "(1)"),
+    ]
+
+
+def plain_encoding(
+    scheme: Scheme, x: Rows, params: Params, bits: int
+) -> tuple[dict[str, NDArray[Any]], Codes]:
+    """The scheme's own parameters and codes, found again from the rows; params as stored."""
+    floats = [params[f.name].dtype for f in scheme.fields if params[f.name].dtype.name in FLOATS]
+    return scheme.encode(x, bits, floats[0] if floats else np.float32)
 
 
 def without_offset(params: Params) -> dict[str, NDArray[Any]]:
@@ -126,8 +152,7 @@ def bound(scheme: Scheme, x: Rows | None, params: Params, bits: int) -> Float64:
     if x is None:
         return np.full((len(params["offset"]), 1), np.inf)
     own = without_offset(params)
-    floats = [array.dtype for array in own.values() if array.dtype.name in FLOATS]
-    plain, _ = scheme.encode(x, bits, floats[0] if floats else np.float32)
+    plain, _ = plain_encoding(scheme, x, params, bits)
     codes = np.arange(2 ** scheme.code_bits(bits), dtype=scheme.code_dtype(bits))
     codes = np.broadcast_to(codes, (len(x), codes.size))
     level = scheme.dequantize(codes, plain, bits).astype(np.float64)

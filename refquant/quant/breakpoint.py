@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.quant.elementary import exp, log, normal_density, normal_tail
-from refquant.quant.scheme import Rows
+from refquant.quant.scheme import Rows, Step
 from refquant.quant.sums import mean_and_deviation
 
 Float64 = NDArray[np.float64]
@@ -105,6 +105,23 @@ def breakpoints(x: Rows, density: Density, exact: bool = False) -> Breakpoints:
     rooted = case == ROOT
     p[rooted] = root(m[rooted], density) * sigma[rooted]
     return Breakpoints(p, case)
+
+
+def explain_breakpoint(x: Rows, density: Density, exact: bool) -> list[Step]:
+    """The numbers that decide the breakpoint of one row x (1, N)."""
+    found = breakpoints(x, density, exact)
+    _, sigma = mean_and_deviation(x)
+    steps = [Step("sigma", sigma.item(), "deviation of the group")]
+    if found.case.item() == HALF:
+        return [*steps, Step("p / m", 0.5, "no root, breakpoint.py")]
+    m, p = float(abs(x).max()) / sigma.item(), found.p.item() / sigma.item()
+    closed = "(4)" if density is GAUSSIAN else "(5)"
+    equation = closed if found.case.item() == CLOSED else "(2)"
+    return [
+        *steps,
+        Step("m / sigma", m),
+        Step("p / sigma", p, f"{CASES[found.case.item()]}, breakpoint.py {equation}"),
+    ]
 
 
 def root(m: Float64, density: Density) -> Float64:

@@ -32,7 +32,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from refquant.quant.breakpoint import CASES, GAUSSIAN, LAPLACIAN, Density, breakpoints
+from refquant.quant.breakpoint import (
+    CASES,
+    GAUSSIAN,
+    LAPLACIAN,
+    Density,
+    breakpoints,
+    explain_breakpoint,
+)
 from refquant.quant.scheme import (
     ChooseParams,
     Codes,
@@ -109,6 +116,15 @@ def breakpoint_cases(name: str, x: Rows, bits: int) -> dict[str, int]:
         return {option: len(x)}
     cases = breakpoints(x, *DENSITIES[option]).case.ravel()
     return dict(zip(CASES, np.bincount(cases, minlength=len(CASES)).tolist(), strict=True))
+
+
+def breakpoint_origin(name: str, x: Rows, column: int, params: Params, bits: int) -> list[Step]:
+    """The numbers from which the breakpoint of one row x (1, N) was made."""
+    option = name.removesuffix("+bc").partition(":")[2]
+    if option in DENSITIES:
+        return explain_breakpoint(x, *DENSITIES[option])
+    p, m = (float(end[0, 0]) for end in ends(params))
+    return [Step("t", round(1000 * p / m), "search.py (1) to (3): p = m * t / 1000")]
 
 
 def ends(params: Params) -> tuple[Float64, Float64]:
@@ -222,5 +238,6 @@ PWLQ = Scheme(
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),
     cases=breakpoint_cases,
+    origin=breakpoint_origin,
     options=breakpoint_options("pwlq"),
 )

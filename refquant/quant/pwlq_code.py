@@ -27,6 +27,7 @@ from refquant.quant.pwlq import (
     beyond,
     breakpoint_cases,
     breakpoint_options,
+    breakpoint_origin,
     by_density,
     ends,
     stored_bits,
@@ -86,5 +87,6 @@ PWLQ_CODE = Scheme(
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),
     cases=breakpoint_cases,
+    origin=breakpoint_origin,
     options=breakpoint_options("pwlq-code"),
 )

@@ -26,6 +26,7 @@ from refquant.quant.pwlq import (
     FIELDS,
     breakpoint_cases,
     breakpoint_options,
+    breakpoint_origin,
     by_density,
     ends,
     error_bound,
@@ -97,5 +98,6 @@ PWLQ_EQ3 = Scheme(
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),
     cases=breakpoint_cases,
+    origin=breakpoint_origin,
     options=breakpoint_options("pwlq-eq3"),
 )

@@ -29,6 +29,7 @@ from refquant.quant.pwlq import (
     beyond,
     breakpoint_cases,
     breakpoint_options,
+    breakpoint_origin,
     by_density,
     ends,
     explain_ends,
@@ -92,5 +93,6 @@ PWLQ_OVERLAP = Scheme(
     nominal_params=lambda bits: 4,
     linear=("breakpoint", "maximum"),
     cases=breakpoint_cases,
+    origin=breakpoint_origin,
     options=breakpoint_options("pwlq-overlap"),
 )

@@ -87,6 +87,9 @@ class Scheme(NamedTuple):
     linear: tuple[str, ...] = ()
     # Other ways to choose params, by name.
     options: Mapping[str, ChooseParams] = {}
+    # origin(name, x (1, N), column, params, bits): numbers from which a group's params were made,
+    # and with bias correction the code of that column; name is that with the option.
+    origin: Callable[[str, Rows, int, Params, int], list[Step]] | None = None
     # cases(name, x, bits): how many rows each rule decided; name is that with the option.
     cases: Callable[[str, Rows, int], dict[str, int]] | None = None
     # scale and zero_point (G, 1) where x_hat is float32(scale * (code - zero_point)), to the bit.

@@ -123,6 +123,8 @@ def audit_weight(
             Step("lowest of group", float(row.min())),
             Step("highest of group", float(row.max())),
         ]
+        if rules.origin is not None:
+            ends += rules.origin(tensor.scheme, row, column, params, tensor.bits)
         last = [Step("x_hat - x", x_hat - x), Step("bound", bound)]
         steps = [Step("x", x), *ends, *steps, *last]
     return {

@@ -1,8 +1,9 @@
 """Faults of another quantizer, for bench/faults.py: is what explains their codes named?
 
 A small port of affine quantization with one thing of it wrong gives codes and scales for every
-convolution; study/codes.py compares them with ours. Layers where the fault changes nothing (a tie
-that no weight hits) are left out.
+convolution; study/codes.py compares them with ours. Layers where the fault changes nothing are
+left out. Weights of a trained network hit no tie, so two faults that change only ties get weights
+that were moved to multiples of half a scale, the scale to a power of two.
 """
 
 from collections import Counter
@@ -34,6 +35,12 @@ def narrow_only(w: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> Given:
     return {**port(w, scale, zero), "scale": half(scale)}
 
 
+def on_ties(w: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights on multiples of half a scale, exactly, and that scale."""
+    near = 2.0 ** np.rint(np.log2(scale))
+    return near * np.rint(2 * w / near) / 2, near
+
+
 # (what is wrong, what the explanation must begin with, the port)
 CASES: tuple[tuple[str, str | tuple[str, ...], Callable], ...] = (
     ("truncation", "rounding truncation", lambda w, s, z: port(w, s, z, np.trunc)),
@@ -51,6 +58,11 @@ CASES: tuple[tuple[str, str | tuple[str, ...], Callable], ...] = (
         "one scale for the layer", "granularity",
         lambda w, s, z: port(w, s.max().reshape(1, 1), z[:1]),
     ),
+    (
+        "ties away from zero", "rounding half away from zero",
+        lambda w, s, z: port(w, s, z, lambda q: np.copysign(np.floor(abs(q) + 0.5), q)),
+    ),
+    ("ties up", "rounding half up", lambda w, s, z: port(w, s, z, lambda q: np.floor(q + 0.5))),
     ("zero points one too high", "their scale", lambda w, s, z: port(w, s, z + 1)),
     (
         "rounding to odd codes", "unknown",
@@ -72,6 +84,9 @@ def code_lines(model: Model, quantized: Model) -> Iterator[str]:
             maps = tensor.rules.affine_map(tensor.params, tensor.bits)
             scale, zero = (part.astype(np.float64) for part in maps)
             rows = tensor.grouping.to_rows(w).astype(np.float64)
+            if what.startswith("ties"):
+                rows, scale = on_ties(rows, scale)
+                w = tensor.grouping.from_rows(rows.astype(np.float32), w.shape)
             row = compare_layer(node.name, w, tensor, faulty(rows, scale, zero))
             named = row["explanation"]
             if named != "equal":

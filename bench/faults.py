@@ -1,12 +1,13 @@
 """Are faults found, at the right node, and is their cause named rightly?
 
-    python bench/faults.py MODEL ... --photos PHOTO ... [--size N] [--layers N]    writes faults.md
+    python bench/faults.py MODEL ... --photos PHOTO ... [--sizes N ...] [--layers N]
 
-The i-th model runs for the i-th photo (in turns), letterboxed to N pixels. It is exported to ONNX,
-folded, unfolded (where the file has it so) and with 4-bit weights, and one fault at a time is put
-into the graph (fault_list.py), at up to N nodes drawn from the whole network per kind and model.
-onnxruntime runs it; the faulty node and all that read it are judged, at the first fault of a kind
-every node. Verified first: without a fault no node is wrong. Per kind:
+writes faults.md. The i-th model runs for the i-th photo (in turns), letterboxed to the i-th number
+of pixels (in turns). It is exported to ONNX, folded, unfolded (where the file has it so) and with
+4-bit weights, and one fault at a time is put into the graph (fault_list.py), at up to N nodes per
+kind and model, drawn anew for each model. onnxruntime runs it; the faulty node and all that read
+it are judged, at the first fault of a kind every node. Verified first: without a fault no node is
+wrong. Per kind:
 
     right node   share in which the faulty node is wrong and no other one is                (1)
     right cause  of those, share with the cause that the fault has                          (2)
@@ -130,10 +131,12 @@ def trial(subject: Subject, node: Node, fault: Fault, whole: bool) -> tuple[bool
     return True, explain(node, inputs, found[node.name], subject.declared)
 
 
-def count_trials(subject: Subject, fault: Fault, layers: int, count: Counter[str]) -> None:
+def count_trials(
+    subject: Subject, fault: Fault, layers: int, seed: int, count: Counter[str]
+) -> None:
     """Up to `layers` trials of a kind, counted."""
     tried = 0
-    for i in np.random.default_rng(0).permutation(len(subject.model.nodes)):
+    for i in np.random.default_rng(seed).permutation(len(subject.model.nodes)):
         if tried == layers:
             return
         node = subject.model.nodes[i]
@@ -176,8 +179,8 @@ def structural_lines(counts: Mapping[Fault, Counter[str]]) -> Iterator[str]:
 class Result:
     """What has been counted so far, and the table of it."""
 
-    def __init__(self, size: int, layers: int) -> None:
-        self.size, self.layers = size, layers
+    def __init__(self, layers: int) -> None:
+        self.layers = layers
         self.subjects: list[str] = []
         self.counts: dict[Fault, Counter[str]] = {fault: Counter() for fault in FAULTS}
         self.small: dict[str, Counter[str]] = {}
@@ -187,7 +190,8 @@ class Result:
         """All faults of a subject."""
         for fault in FAULTS:
             if fault.form == subject.form:
-                count_trials(subject, fault, self.layers, self.counts[fault])
+                seed = len(self.subjects)
+                count_trials(subject, fault, self.layers, seed, self.counts[fault])
         if subject.form == FOLDED:
             small_lines(subject, self.layers, self.small)
         self.subjects.append(f"{name}, {subject.form}")
@@ -195,8 +199,8 @@ class Result:
     def write(self) -> None:
         head = (
             "# Faults, found and named\n\nWritten by `python bench/faults.py`; see its docstring. "
-            f"Photos letterboxed to {self.size} pixels, up to {self.layers} layers per kind and "
-            f"graph. Graphs: {'; '.join(self.subjects)}.\n"
+            f"Up to {self.layers} layers per kind and graph. Graphs, photos and the longer side "
+            f"of the input in pixels: {'; '.join(self.subjects)}.\n"
         )
         lines = [head, *structural_lines(self.counts), "\n## Small faults\n"]
         lines += ["| fault | tried | found | undecided | missed |\n|---|---|---|---|---|"]
@@ -213,16 +217,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--photos", nargs="+", required=True)
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[256])
     parser.add_argument("--layers", type=int, default=6)
     options = parser.parse_args()
-    result = Result(options.size, options.layers)
+    result = Result(options.layers)
     for i, path in enumerate(options.models):
         photo = options.photos[i % len(options.photos)]
-        for subject in subjects(path, photo, options.size):
+        size = options.sizes[i % len(options.sizes)]
+        for subject in subjects(path, photo, size):
             if subject.form == QUANTIZED and not result.codes:
                 result.codes = list(code_lines(load_model(path), subject.model))
-            result.add(subject, f"{Path(path).name} ({Path(photo).name})")
+            result.add(subject, f"{Path(path).name} ({Path(photo).name}, {size})")
             print(f"{result.subjects[-1]}: done", file=sys.stderr)
             result.write()
 

@@ -262,6 +262,13 @@ def fit_cases():
     branch[:, :, 1, 1] = numbers((8, 8), 9)
     fused = conv(W + branch, weight_magnitude=abs(W) + abs(branch))
     yield "a RepConv branch missing", fused, run(conv(W), X)
+    # Both branches without their batch norms s and t.
+    t = np.linspace(2, 0.4, 8, dtype=np.float32).reshape(8, 1, 1, 1)
+    fused = conv(W * s + branch * t, weight_magnitude=abs(W * s) + abs(branch * t))
+    yield "batch norm not folded or folded wrongly", fused, run(conv(W + branch, None), X)
+    t = np.linspace(1, 0.3, 8, dtype=np.float32).reshape(8, 1, 1, 1)
+    fused = conv(W * t + branch * t**2, weight_magnitude=abs(W * t) + abs(branch * t**2))
+    yield "wrong eps of the batch norm", fused, run(conv(W + branch), X)
 
 
 def unfolded_cases():

@@ -64,6 +64,15 @@ def test_truncation_and_a_missing_lowest_code_are_named():
     assert row["explanation"] == "rounding half to even, the lowest code left out"
 
 
+def test_ties_up_are_not_called_ties_away_from_zero():
+    # Scale 1, zero point 3. Up, -0.5 is 0, and its code 3; away from zero it is -1, its code 2.
+    w = np.array([-3.0, -0.5, 0.0, 0.5, 2.5, 12.0], np.float32).reshape(1, 6, 1, 1)
+    up = theirs([[0, 3, 3, 4, 6, 15]], [1.0], [3])
+    assert compare_layer("a", w, ours(w), up)["explanation"] == "rounding half up"
+    away = theirs([[0, 2, 3, 4, 6, 15]], [1.0], [3])
+    assert compare_layer("a", w, ours(w), away)["explanation"] == "rounding half away from zero"
+
+
 def test_the_storage_of_scales_is_named():
     w, tensor, rows, scale, zero = random_case()
     half = scale.astype(np.float16).astype(float)

@@ -9,7 +9,8 @@ first of these that gives all of their codes from w (else "unknown"):
 
     scale storage    codes chosen against our scale, not against theirs as it is stored    (1)
     rounding         q = R(w / scale) + zero_point, clipped, with their scale; R is rint (half to
-                     even, ours), half away from 0, half up, truncation; or R of the sum   (2)
+                     even, ours), half away from 0, half up, down, truncation;
+                     or R(w / scale + zero_point)                                          (2)
     division         the same with w * (1 / scale) or w / scale rounded to float32 first  (3)
     clipping         the same with a range that leaves out the lowest code                (4)
     granularity      as many scales as another granularity has groups                      (5)
@@ -20,6 +21,7 @@ separate question, answered by `scales` in the row.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -43,7 +45,7 @@ ROUNDINGS: Mapping[str, Callable[[Array], Array]] = {
     "half to even": np.rint,
     "half away from zero": half_away,
     "half up": lambda x: np.floor(x + 0.5),
-    "down": np.floor,  # before truncation: of a sum that is not negative they are the same
+    "down": np.floor,
     "truncation": np.trunc,
 }
 
@@ -60,14 +62,16 @@ def quotients(rows: Array, scale: Array) -> Iterator[tuple[str, Array]]:
 
 def explanations(rows: Array, scale: Array, zero: Array, bits: int) -> Iterator[tuple[str, Array]]:
     """(what, codes) of equations (2) to (4), ours first."""
-    low, high = 0, 2**bits - 1
-    for lowest, clipping in ((low, ""), (low + 1, ", the lowest code left out")):
-        for name, rounding in ROUNDINGS.items():
-            for way, quotient in quotients(rows, scale):
-                q = np.clip(rounding(quotient) + zero, lowest, high)
-                yield f"rounding {name}{way}{clipping}", q
-                q = np.clip(rounding(quotient + zero), lowest, high)
-                yield f"rounding {name} of the sum with the zero point{way}{clipping}", q
+    top = 2**bits - 1
+    ways = list(product(ROUNDINGS.items(), quotients(rows, scale)))
+    for lowest, clipping in ((0, ""), (1, ", the lowest code left out")):
+        # Sums last: where one is not negative, up is away from zero, and down is truncation.
+        for (name, rounding), (way, quotient) in ways:
+            q = np.clip(rounding(quotient) + zero, lowest, top)
+            yield f"rounding {name}{way}{clipping}", q
+        for (name, rounding), (way, quotient) in ways:
+            q = np.clip(rounding(quotient + zero), lowest, top)
+            yield f"rounding {name} of the sum with the zero point{way}{clipping}", q
 
 
 def compare_layer(

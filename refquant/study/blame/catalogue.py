@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.graph.graph import INPUT, Node
+from refquant.study.blame.branch_causes import BRANCH_CAUSES
 from refquant.study.blame.conv_causes import CONV_CAUSES
 from refquant.study.blame.decode_causes import DECODE_CAUSES
 from refquant.study.blame.fit_causes import FIT_CAUSES
@@ -31,6 +32,7 @@ CAUSES: tuple[Cause, ...] = (
     *QUANT_CAUSES,
     *TYPE_CAUSES,
     *FIT_CAUSES,
+    *BRANCH_CAUSES,
 )
 
 

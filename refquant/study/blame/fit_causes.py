@@ -7,13 +7,12 @@ Before the activation let z be right and z^ found (the activation undone where t
                     wrong eps: 0.099 <= a / a' <= 10.05 with all a on one side of 1, where
                     sqrt((v + 1e-3) / (v + 1e-5)) lies between 1 and 10 for every v >= 0
     implicit layer  z^[f] = z[f] + c[f] (added one), a[f] * z[f] + c[f] (both), at a head      (2)
-    RepConv         z^ - z = a 1x1 convolution of the input plus a constant: the 1x1 branch or the
-                    identity left out or added twice                                        (3)
 
 The unknowns come from least squares over the elements where the activation can be undone (SiLU
 above 0, where it rises). The fit explains if what it leaves is at most LEFT bounds everywhere and
 the fit improves the largest deviation at least IMPROVED times. Filters with n unknowns need
 n + min(n, SPARE) elements, or they are left out; where that are most of them, nothing is claimed.
+RepConv's branches are fitted in branch_causes.py.
 """
 
 from collections.abc import Iterator
@@ -147,8 +146,11 @@ def line(node: Node, inputs: Inputs, found: Array, declared: Declared) -> Array 
 def wrong_eps(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
     """Equation (1) with slopes that another eps can have."""
     slope = None if is_head(node) else line(node, inputs, found, declared)
-    if slope is None:
-        return False
+    return slope is not None and of_eps(slope)
+
+
+def of_eps(slope: Array) -> bool:
+    """Whether one other eps can give all these slopes."""
     up, down = slope.min() >= 1 - 1e-6, slope.max() <= 1 + 1e-6
     within = (slope <= EPS_RATIO).all() and (slope >= 1 / EPS_RATIO).all()
     return bool((up or down) and within)
@@ -166,29 +168,6 @@ def left_out(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bo
 
 def not_folded(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
     return not is_head(node) and line(node, inputs, found, declared) is not None
-
-
-def branch_missing(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
-    """Equation (3), filter by filter."""
-    weight = node.arrays["weight"]
-    if "weight_magnitude" not in node.arrays or weight.shape[2] < 3:
-        return False
-    fit = Fit(node, inputs, found, declared)
-    x = inputs[0].value
-    unknowns = x.shape[1] + 1
-    if not fit.ok or x.shape[2:] != found.shape[2:] or not fit.enough(unknowns):
-        return False
-    pixels = np.vstack([x.swapaxes(0, 1).reshape(x.shape[1], -1), np.ones(found[:, 0].size)])
-    fitted = fit.z.copy()
-    for f in range(len(fit.z)):
-        known = fit.known[f]
-        if not known.any():
-            continue
-        solution = np.linalg.lstsq(pixels[:, known].T, (fit.found - fit.z)[f, known], rcond=None)[
-            0
-        ]
-        fitted[f] = fit.z[f] + solution @ pixels
-    return fit.explains(fitted)
 
 
 def batch_norm_trials(node: Node, inputs: Inputs) -> Iterator[Trial]:
@@ -222,5 +201,4 @@ FIT_CAUSES = (
     Cause("batch norm not folded or folded wrongly", ("conv",), fits=left_out),
     Cause("wrong eps of the batch norm", ("conv",), fits=wrong_eps),
     Cause("batch norm not folded or folded wrongly", ("conv",), fits=not_folded),
-    Cause("a RepConv branch missing", ("conv",), fits=branch_missing),
 )

@@ -3,7 +3,12 @@
 Every way in a process of its own (Linux), which loads the model from a file, compiles what it
 needs on a small one, and then quantizes 36.9 million seeded random weights. Rows go into
 docs/quantization_speed.csv; bench/quantize.py makes the page. Rows that are there are not measured
-again; with `--quiet 2.5` those are that were measured beside other work.
+again; with `--quiet 2.5` those are that were measured beside other work or on one core.
+
+    every scheme with every option      filter, 4 bits: the default of `refquant quantize`
+    the slower ones and all defaults    one long group, many long ones, many short ones, 8 bits:
+                                        costs per weight and per group both show
+    combinations                        all members of every layer, and the choice
 
     cpu_seconds       of all threads together: what a loaded machine does not change much
     cores             that the process was allowed to use
@@ -29,6 +34,7 @@ from quantize import append, read
 from refquant.formats import load_model, save_model
 from refquant.graph.architecture import build
 from refquant.quant.recipe import quantize_model, uniform
+from refquant.quant.schemes import every_scheme
 from refquant.study.audit import audit
 
 THREADS = 2
@@ -37,21 +43,27 @@ SCHEMES = (
     "pwlq", "pwlq-eq3", "pwlq-code", "pwlq-overlap", "pwlq:search", "pwlq-overlap:search",
     "power-of-two", "affine+bc", "pwlq+bc",
 )  # fmt: skip
-# One long group, many long ones, many short ones: costs per weight and per group both show.
+EVERY = dict.fromkeys((*SCHEMES, *(scheme.name for scheme in every_scheme())))
+MEMBERS = "filter+f-shape+c-shape"
 WAYS = (
     *(("lloyd-max", granularity, 5) for granularity in ("layer", "filter", "f-shape")),
-    *((scheme, "filter", 4) for scheme in (*SCHEMES, "lloyd-max")),
+    *((scheme, "filter", 4) for scheme in EVERY),
     *((s, granularity, 8) for granularity in ("block-32", "f-shape", "layer") for s in SCHEMES),
     ("lloyd-max", "channel", 5),
     ("lloyd-max", "filter", 6),
+    ("affine", MEMBERS, 4),
+    ("affine", f"{MEMBERS}:budget=3.92", 4),
+    ("pwlq", f"{MEMBERS}:budget=3.86", 4),
+    ("pwlq:search", MEMBERS, 4),
 )
 
 
 def measure(path: str, scheme: str, granularity: str, bits: int) -> dict[str, Any]:
     """One row."""
     recipe, load = uniform(scheme, granularity, bits), os.getloadavg()[0]
-    small = build("yolov7", width=0.0625)
-    assert audit(quantize_model(small, recipe), small)["total"]["within_bound"]
+    small, members = build("yolov7", width=0.0625), granularity.partition(":")[0]
+    tried = quantize_model(small, uniform(scheme, members, bits))  # no total that only fits YOLOv7
+    assert audit(tried, small)["total"]["within_bound"]
     model = load_model(path)
     arrays = [a for node in model.nodes for a in node.arrays.values() if isinstance(a, np.ndarray)]
     size = sum(array.nbytes for array in arrays)
@@ -72,12 +84,19 @@ def measure(path: str, scheme: str, granularity: str, bits: int) -> dict[str, An
     return {**row, **{key: round(value, 2) for key, value in figures.items()}}
 
 
+def good(row: dict[str, str], quiet: float) -> bool:
+    """Whether a row may stay."""
+    enough = int(row["cores"]) >= THREADS or quiet == np.inf
+    return enough and float(row["load"]) <= quiet
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quiet", type=float, default=np.inf, metavar="LOAD",
-                        help="measure again what was measured at a load above LOAD")  # fmt: skip
+                        help="measure again what was measured at a load above LOAD, or on fewer "
+                        "cores than threads")  # fmt: skip
     options = parser.parse_args()
-    kept = [row for row in read(TARGET) if float(row["load"]) <= options.quiet]
+    kept = [row for row in read(TARGET) if good(row, options.quiet)]
     done = {(row["scheme"], row["granularity"], int(row["bits"])): row for row in kept}
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from refquant.quant.scheme import part
 from refquant.quant.tensor import QuantizedTensor
 
 BINS = 200
+FEW_LEVELS = 40  # more of them would hide the histogram, so they are drawn behind it
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -51,20 +52,29 @@ def plot_layers(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def plot_group(
     tensor: QuantizedTensor, w: NDArray[np.float32] | None, group: int, title: str, path: Path
 ) -> None:
-    """The weights of one group as a histogram, its levels as lines, breakpoints dashed."""
+    """The weights of one group as a histogram, its levels as lines, breakpoints dashed.
+
+    Of a group with many levels the lines lie faint behind the histogram.
+    """
     params = part(tensor.params, slice(group, group + 1))
     used = np.unique(tensor.codes[group])[None].astype(tensor.codes.dtype)
     levels = tensor.rules.dequantize(used, params, tensor.bits)[0]
     values = tensor.rows()[group] if w is None else tensor.grouping.to_rows(w)[group]
     figure = new_figure(8.0, 4.0)
     axes = figure.subplots()
-    axes.hist(values, bins=min(BINS, 10 + len(values) // 4), color="0.75")
+    few = len(levels) <= FEW_LEVELS
+    bins = min(BINS, 10 + len(values) // 4)
+    axes.hist(values, bins=bins, color="0.75" if few else "0.35", zorder=2)
     for level in levels:
-        axes.axvline(level, color="tab:blue", linewidth=0.6)
-    for end in params["breakpoint"][0] if "breakpoint" in params else ():
-        for side in (-end, end):
-            axes.axvline(side, color="tab:red", linestyle="--", linewidth=1.2)
-    axes.set_xlabel("weight (histogram), levels that occur (blue), breakpoints (red, dashed)")
+        axes.axvline(level, color="tab:blue", linewidth=0.6, alpha=1.0 if few else 0.35,
+                     zorder=3 if few else 1)  # fmt: skip
+    label = "weight (histogram), levels that occur (blue)"
+    if "breakpoint" in params:
+        label += ", breakpoints (red, dashed)"
+        middle = params["offset"][0, 0] if "offset" in params else 0.0  # of bias correction
+        for end in (-params["breakpoint"][0, 0], params["breakpoint"][0, 0]):
+            axes.axvline(middle + end, color="tab:red", linestyle="--", linewidth=1.2, zorder=4)
+    axes.set_xlabel(label)
     axes.set_ylabel("weights")
     axes.set_title(title)
     save(figure, path)

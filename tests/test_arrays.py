@@ -21,6 +21,11 @@ def test_an_error_is_one_line_with_where_what_and_remedy():
     assert str(BadInput("photo.jpg", "is empty")) == "photo.jpg: is empty"
 
 
+def test_an_error_cannot_command_the_terminal():
+    assert str(BadInput("\x1b[2Jx", "\x9b1m\u202e\udc80", "\x07")) == "?[2Jx: ?1m??: ?"
+    assert str(BadInput("caf\u00e9 \u4eba", "\U0001f6b2")) == "caf\u00e9 \u4eba: \U0001f6b2"
+
+
 def test_an_error_travels_between_processes():
     error = BadInput("photo.jpg", "is empty", "choose another file")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import h5py
@@ -23,7 +23,7 @@ from refquant.formats.maps import OUTPUTS
 from refquant.formats.model_check import ARRAYS, ATTRIBUTES
 from refquant.graph.architecture import build
 from refquant.graph.fold import fold
-from refquant.graph.graph import cast
+from refquant.graph.graph import Node, cast
 from refquant.ops import OPS
 from refquant.quant.granularity import GRANULARITIES
 from refquant.quant.recipe import quantize_model, uniform
@@ -203,8 +203,24 @@ def test_class_names_beyond_a_megabyte_are_refused(tmp_path):
 
 
 def test_class_names_of_any_script_come_back(tmp_path):
-    model = replace(small_model(), class_names=("\u4eba \U0001f6b2\n",), licence="x" * 70_000)
+    model = replace(small_model(), class_names=("\u4eba \U0001f6b2",), licence="x" * 70_000)
     assert same(load_model(saved(model, tmp_path)), model)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x1b[2J", "\x9b", "\u202e", "\udc80"])
+def test_texts_that_a_terminal_would_obey_are_not_written(text, tmp_path):
+    for changes in ({"class_names": (text,)}, {"licence": text}, {"source": {"name": text}}):
+        with pytest.raises(BadInput, match="cannot be shown"):
+            save_model(replace(small_model(), **changes), tmp_path / "model.h5")
+
+
+def test_names_of_nodes_beyond_a_megabyte_are_refused(tmp_path):
+    names = [f"{i:04d}".rjust(200, "x") for i in range(4000)]
+    chain = [Node(name, "silu", (x,)) for x, name in pairwise([JOINED, *names])]
+    *first, head, decode = small_model().nodes
+    nodes = (*first, *chain, replace(head, inputs=(names[-1],)), decode)
+    with pytest.raises(BadInput, match="nodes' names are longer than 1048576 bytes in all"):
+        save_model(small_model().with_nodes(nodes), tmp_path / "model.h5")
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int32])

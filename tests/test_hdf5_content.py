@@ -150,6 +150,8 @@ NODES: dict[str, tuple[Change, str]] = {
     "counts of other things": (root(counts={"x": 1}), "counts: has the keys x"),
     "fractions as counts": (root(counts={**COUNTS, "biases": 0.5}), "0.5 is not of type int"),
     "folded or not": (root(folded=1), "folded: 1 is not of type bool"),
+    "a name that a terminal obeys": (root(class_names=["\x1b[2J"]), "'\\x1b[2J' (class name"),
+    "a licence that does": (root(licence="\x07"), "'\\x07' (class name, licence or source)"),
     "a source that is no text": (root(source={"name": []}), "name: [] is not of type str"),
 }
 

@@ -139,7 +139,7 @@ OBJECTS: dict[str, tuple[Change, str]] = {
     "a list as JSON": (attribute(STEM, "node", [b"{}"]), "is not one string of fixed length"),
     "a variable string": (attribute(STEM, "node", "{}"), "is not one string of fixed length"),
     "no string": (attribute(STEM, "node", h5py.Empty("S4")), "is not one string of fixed length"),
-    "a long string": (attribute(STEM, "node", np.bytes_(b" " * 2**21)), "is longer than 1048576"),
+    "a long string": (attribute(STEM, "node", np.bytes_(b" " * 2**21)), "have more than 1048576"),
     "compact storage": (low_level("compact"), f"{STEM}/extra: has compact storage"),
     "chunked storage": (low_level("chunked"), "has chunked storage"),
     "storage in other files": (low_level("external"), "has its bytes in another file"),
@@ -186,6 +186,17 @@ def test_more_nodes_than_a_model_has_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("refquant.formats.hdf5_check.MOST_NODES", 3)
     path = changed(tmp_path, small_model(), lambda file: None, fit=False)
     assert "has more than 3 entries" in message(path)
+
+
+def test_the_json_of_all_nodes_together_is_limited(tmp_path):
+    """A megabyte of "[]," is 22 MB of lists: a file of many such nodes must not be believed."""
+
+    def change(file: h5py.File) -> None:
+        for i in range(3):
+            file.create_group(f"x{i}").attrs["node"] = np.bytes_(b" " * 2**19)
+
+    path = changed(tmp_path, small_model(), change, fit=False)
+    assert "attributes node have more than 1048576 bytes" in message(path)
 
 
 # Damage

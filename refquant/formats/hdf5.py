@@ -86,8 +86,10 @@ def check_names(groups: Mapping[str, Group], root: bytes, path: Path) -> None:
     for name in groups:
         if not NODE_NAME.fullmatch(name.encode()):
             raise BadInput(path, f"node {name[:60]!r} has no name for a file", "ASCII without /")
-    if max(len(root), *(len(group.json) for group in groups.values())) > MOST_JSON:
+    if len(root) > MOST_JSON:
         raise BadInput(path, f"class names or provenance are longer than {MOST_JSON} bytes")
+    if sum(len(group.json) for group in groups.values()) > MOST_JSON:
+        raise BadInput(path, f"the nodes' names are longer than {MOST_JSON} bytes in all")
 
 
 def image_of(root: bytes, groups: Mapping[str, Group]) -> io.BytesIO:

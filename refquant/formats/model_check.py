@@ -5,6 +5,7 @@ Each node for itself:
     arrays      those of ARRAYS, the same letter being the same size; float32 or float16
     inputs      are nodes further up, or the image
 All of them together: names are unique, the last node is the only decode, the maps fit (maps.py).
+Texts (class names, licence, source) hold what can be shown: a terminal would obey anything else.
 Infinite and NaN weights are not refused: a store gives back what it got, and who computes with
 them (quantize, say) refuses them by name.
 """
@@ -84,7 +85,16 @@ def check_model(model: Model, where: object) -> None:
     decodes = [node.name for node in model.nodes if node.op == "decode"]
     if decodes != [model.nodes[-1].name]:
         raise BadInput(where, f"has {len(decodes)} decode nodes", "one must be there, at the end")
+    check_texts(model, where)
     check_maps(model, where)
+
+
+def check_texts(model: Model, where: object) -> None:
+    """Refuse texts with characters that cannot be shown, such as escape sequences."""
+    for text in (model.licence, *model.class_names, *model.source, *model.source.values()):
+        if not text.isprintable():
+            problem = f"{text[:60]!r} (class name, licence or source) cannot be shown"
+            raise BadInput(where, problem, "rename it")
 
 
 def check_node(node: Node, known: set[str], where: str) -> None:

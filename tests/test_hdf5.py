@@ -215,7 +215,7 @@ def test_texts_that_a_terminal_would_obey_are_not_written(text, tmp_path):
 
 
 def test_names_of_nodes_beyond_a_megabyte_are_refused(tmp_path):
-    names = [f"{i:04d}".rjust(200, "x") for i in range(4000)]
+    names = [f"{i:04d}".rjust(200, "x") for i in range(5000)]
     chain = [Node(name, "silu", (x,)) for x, name in pairwise([JOINED, *names])]
     *first, head, decode = small_model().nodes
     nodes = (*first, *chain, replace(head, inputs=(names[-1],)), decode)

@@ -64,7 +64,7 @@ class Reader:
     def __init__(self, path: Path, root: h5g.GroupID) -> None:
         self.size = path.stat().st_size
         self.bytes_left = self.size
-        self.json_left = {"model": MOST_JSON, "node": MOST_JSON}
+        self.json_left = dict.fromkeys(("model", "golden", "node"), MOST_JSON)
         self.seen = {h5o.get_info(root).addr}
 
     def links(

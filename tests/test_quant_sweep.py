@@ -73,7 +73,7 @@ def test_zero_is_decoded_exactly(name):
         assert not tensor.rules.dequantize(codes, tensor.params, tensor.bits).any()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + CORRECTED)
 def test_a_ramp_reaches_at_least_half_of_the_bound(name):
     x = np.linspace(-1, 1, 20_001, dtype=np.float32)[None]
     for bits in BITS:

@@ -14,7 +14,8 @@ F, C, R, S, and make the G rows; the others, in the same order, make the N weigh
 
 Blocks  B = ceil(C*R*S / 32) rows of N = ceil(C*R*S / B) weights per filter. Where B*N is more than
         C*R*S, the last row is filled up with copies of the filter's last weight: they change no
-        minimum or maximum, are stored (and counted), and are dropped by `from_rows`.
+        minimum or maximum (but a row's mean and deviation, a little), are stored and counted, and
+        are dropped by `from_rows`.
 Naming  F-shape is the fibre across filters ("filter shape" of structured sparsity, Wen et al.
         2016, arXiv 1608.03665), C-shape the fibre across channels. The text of Baghbanbashi et al.
         2023 leaves room for the opposite reading; who holds it says `f-shape-swapped` for the rows

@@ -6,6 +6,7 @@ levels   (G, K) float32      K = 2**bits, ascending (or float16, if so chosen)
 
     levels = those that minimise sum of (x - nearest level)**2                   (1)
     code   = number of midpoints below x, midpoint k = (level k + level k+1) / 2 (2)
+             in float64: exact unless one level is 2**29 times the other
     x_hat  = level of the code                                                   (3)
 
 (1) is one-dimensional k-means. lloyd_fit.py finds the optimum by dynamic programming where

@@ -9,6 +9,7 @@ scale   (G, 1) float32   > 0, units of x per code (or float16, if so chosen)
     x_hat = scale * (q - H)                                                      (3)
 
 Zero is exact. Code 0 is never used: |x| / scale <= H - 1 by (1), so there are 2**bits - 1 levels.
+Where a narrower range clips weights (clipping.py), negative ones have code 0 and its level too.
 Error   |x - x_hat| <= scale / 2, up to the float32 rounding of (3): nothing is clipped.
 Cases   An all-zero row has scale 1.
 Source  Baghbanbashi et al. 2023, arXiv 2407.04943, whose s is 1 / scale and whose signed codes are

@@ -28,7 +28,7 @@ from refquant.study.findings import ranked
 from refquant.study.page import html
 from refquant.study.plots import plots
 from refquant.study.report import report, write_report
-from refquant.study.wording import interval, number
+from refquant.study.wording import interval, number, places_of
 
 NASTY = '<script>alert(1)</script> & "|*_[x](y)`'
 
@@ -82,6 +82,17 @@ def test_numbers_as_words():
     assert number(1234567, 0) == "1,234,567"
     assert number(None) == "\N{EN DASH}"
     assert interval(-1.0, 0.0) == "[\N{MINUS SIGN}1.0, 0.0]"
+
+
+def test_a_difference_that_is_not_zero_is_not_printed_as_zeros():
+    assert [places_of({"points": p}) for p in (-13.2, 0.05, 0.0, -0.00026, 1e-9)] == [
+        2,
+        2,
+        2,
+        4,
+        6,
+    ]
+    assert number(-0.00026, 4) == "\N{MINUS SIGN}0.0003"
 
 
 def test_ticks_are_round_numbers_within_the_span():

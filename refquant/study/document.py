@@ -81,7 +81,7 @@ def block_text(block: Block) -> str:
     if isinstance(block, Bullets):
         return "\n".join(f"* {plain(item)}" for item in block.items)
     if isinstance(block, Cards):
-        return "\n".join(f"* {plain(what)}: **{plain(value)}**" for value, what in block.items)
+        return "\n".join(f"* **{plain(value)}** {plain(what)}" for value, what in block.items)
     if isinstance(block, Figure):
         picture = f"![{plain(block.drawing.title)}](plots/{block.drawing.name}.svg)"
         return f"{picture}\n\n{plain(block.caption)}"

@@ -204,6 +204,9 @@ def write_png(drawings: Iterable[Drawing], folder: Path) -> bool:
 def put(axes: Any, shape: Shape, order: int) -> None:
     """One shape on matplotlib's axes; pixels are 0.72 points there."""
     from matplotlib.patches import Polygon
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=0.72 * 3, foreground=LIGHT["paper"])]
 
     def rgb(colour: str) -> str:
         return PALETTE.get(colour) or LIGHT[colour]
@@ -220,7 +223,7 @@ def put(axes: Any, shape: Shape, order: int) -> None:
             ha={"start": "left", "middle": "center", "end": "right"}[shape.anchor],
             va="baseline", color=rgb(shape.colour), rotation=90 if shape.upright else 0,
             rotation_mode="anchor", fontweight="bold" if shape.bold else "normal",
-            zorder=order,
+            zorder=order, path_effects=halo if shape.halo else None,
         )  # fmt: skip
     elif isinstance(shape, Box):
         right, low = shape.x + shape.width, shape.y + shape.height

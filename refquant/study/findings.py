@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from refquant.study.bootstrap import VERDICTS
+from refquant.study.claims import PUBLISHED
 from refquant.study.configurations import PAPER_BITS
 from refquant.study.document import Block, Bullets, Heading
 from refquant.study.wording import interval, loss_of, number
@@ -33,7 +34,7 @@ def findings(results: Results) -> list[Block]:
 
 
 def at_filter_level(rows: Sequence[Row]) -> str:
-    """The paper's three schemes side by side."""
+    """The paper's three schemes side by side, and what the paper prints."""
     known = [
         f"{row['scheme']} loses {loss_of(row)}"
         for scheme in ("affine", "symmetric", "pwlq")
@@ -42,7 +43,11 @@ def at_filter_level(rows: Sequence[Row]) -> str:
     ]
     if not known:
         return ""
-    return f"At {PAPER_BITS} bits with one group per filter, {', '.join(known)} of AP."
+    printed = " and ".join(f"{p.loss:.1f}% ({p.scheme})" for p in PUBLISHED if not p.combined)
+    return (
+        f"At {PAPER_BITS} bits with one group per filter, {', '.join(known)} of AP. For YOLOv7 the"
+        f" paper prints {printed}."
+    )
 
 
 def equal_bits(results: Results) -> str:

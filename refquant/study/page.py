@@ -38,7 +38,7 @@ nav a{color:var(--link);text-decoration:none}nav a:hover{text-decoration:underli
 .card{background:var(--soft);border-radius:10px;padding:14px 16px}
 .card b{display:block;font-size:1.55rem;line-height:1.25;font-variant-numeric:tabular-nums}
 .card span{color:var(--quiet);font-size:.88rem;line-height:1.3;display:block}
-li{margin:.35em 0}ul{padding-left:1.2em}
+li{margin:.35em 0;overflow-wrap:anywhere}ul{padding-left:1.2em}
 figure{margin:1.4em 0}figcaption{font-size:.9rem;margin-top:.3em}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
 figure svg{width:100%;min-width:600px;height:auto;display:block}
@@ -51,7 +51,8 @@ th,td{padding:6px 10px;text-align:left;vertical-align:top;border-bottom:1px soli
 th{color:var(--quiet);font-weight:600;white-space:nowrap;position:sticky;top:0;
 background:var(--paper)}
 th button{all:unset;cursor:pointer}th button:focus-visible{outline:2px solid var(--link)}
-th button:after{content:"";padding-left:.3em}
+th button:after{content:"\\21C5";padding-left:.3em;font-weight:400;opacity:.5}
+th[aria-sort] button:after{opacity:1}
 th[aria-sort=ascending] button:after{content:"\\25B2"}
 th[aria-sort=descending] button:after{content:"\\25BC"}
 .n{text-align:right;white-space:nowrap}tbody tr:hover{background:var(--soft)}
@@ -130,7 +131,8 @@ def table_html(table: Table) -> str:
         any(row[k].number is not None for row in table.rows) for k in range(len(table.header))
     ]
     heads = "".join(
-        f"<th{css('n' if right else '')}><button>{escape(text)}</button></th>"
+        f"<th{css('n' if right else '')}>"
+        f'<button title="sort by this column">{escape(text)}</button></th>'
         for text, right in zip(table.header, numeric, strict=True)
     )
     rows = "".join(

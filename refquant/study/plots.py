@@ -193,16 +193,17 @@ def predicted_plot(rows: Sequence[Row]) -> Drawing:
     shapes, below = scheme_legend(rows, 22)
     axes = Axes(
         span(row["predicted_db"] for row in rows),
-        span([0.0, *(-row["loss"]["points"] for row in rows)]),
+        span([0.0, *(-row["loss"][end] for row in rows for end in ("low", "high"))]),
         top=below + 14,
     )
     shapes += axes.frame(
         "predicted error (dB): mean relative squared error of the filters", "loss (points of AP)"
     )
+    for row in rows:  # before all markers, so that no interval strikes one through
+        ends = [axes.at(row["predicted_db"], -row["loss"][end]) for end in ("low", "high")]
+        shapes.append(Line(ends, "quiet", 1))
     for row in rows:
         x, y = axes.at(row["predicted_db"], -row["loss"]["points"])
-        ends = [axes.at(row["predicted_db"], -row["loss"][end]) for end in ("low", "high")]
-        shapes.append(Line(ends, "grid", 1))
         tip = f"{row['name']}: {number(row['predicted_db'])} dB, {with_interval(row['loss'])}"
         shapes.append(mark(x, y, row, tip))
     title = "Loss of AP against predicted error"

@@ -16,7 +16,7 @@ from typing import Any
 
 from refquant.arrays.errors import BadInput
 from refquant.detect.score import NUMBERS
-from refquant.study.claims import NOT, OPEN, REPRODUCED
+from refquant.study.claims import NOT, NOT_COMPARED, OPEN, REPRODUCED
 from refquant.study.document import Block, Cards, Document, Figure, Heading, markdown
 from refquant.study.drawing import Drawing, write_png, write_svg
 from refquant.study.findings import findings
@@ -85,7 +85,8 @@ def cards(results: Results) -> Cards:
     """The numbers to be seen first."""
     rows = results["configurations"]
     ap = rows[0]["AP"]
-    verdicts = [claim["verdict"] for claim in results["claims"]]
+    claims = [claim for claim in results["claims"] if claim["published"] != NOT_COMPARED]
+    verdicts = [claim["verdict"] for claim in claims]
     counts = [verdicts.count(verdict) for verdict in (REPRODUCED, NOT, OPEN)]
     return Cards(
         [

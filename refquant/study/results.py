@@ -26,7 +26,7 @@ from refquant.detect.score import NUMBERS
 from refquant.quant.schemes import find_scheme
 from refquant.study.bootstrap import NORMAL_975, VERDICTS
 from refquant.study.claims import claims
-from refquant.study.configurations import Configuration
+from refquant.study.configurations import PAPER_GRANULARITIES, Configuration
 
 WAYS = ("nominal", "packed")
 
@@ -158,7 +158,8 @@ def pairs(
             single = [
                 other
                 for other in known
-                if (other.scheme, other.bits) == (c.scheme, c.bits) and not other.combined
+                if (other.scheme, other.bits) == (c.scheme, c.bits)
+                and other.granularity in PAPER_GRANULARITIES
             ]
             if single:
                 yield c, max(single, key=lambda other: known[other]["AP"])

@@ -18,6 +18,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Work:
     executor   any of concurrent.futures; without one the images run one by one here
     scratch    a folder that the executor's workers can read, for the models
     progress   is called after every image and configuration
-    after      is called with the results so far after every configuration
+    after      is called with the results so far after every configuration that was evaluated
     """
 
     threads: int = 1
@@ -115,10 +116,17 @@ class Sweep:
             self.work.progress(f"sizes: {configuration.name}", done, len(configurations), 0, 0)
             records.append(Record(configuration, self.sizes(configuration), None))
         for done, record in enumerate(records):
-            ap = self.ap(record.configuration, done, len(records))
+            known = self.store.load(record.configuration, "ap.json")
+            ap = known or self.ap(record.configuration, done, len(records))
+            self.log(record.configuration).unlink(missing_ok=True)
             records[done] = record._replace(ap=ap)
-            self.work.after(self.results(records))
+            if known is None:
+                self.work.after(self.results(records))
         return self.results(records)
+
+    def log(self, configuration: Configuration) -> Path:
+        """Where the images of a configuration that are done are written down."""
+        return self.store.path(configuration, "log")
 
     def sizes(self, configuration: Configuration) -> dict[str, Any]:
         """Step 1 of one configuration."""
@@ -130,18 +138,12 @@ class Sweep:
         return known
 
     def ap(self, configuration: Configuration, done: int, total: int) -> dict[str, Any]:
-        """Step 2 of one configuration."""
-        known = self.store.load(configuration, "ap.json")
-        log = self.store.path(configuration, "log")
-        if known is None:
-            known = self.evaluated(configuration, log, done, total)
-            self.store.save(configuration, "ap.json", known)
-        log.unlink(missing_ok=True)
-        return known
+        """Step 2 of one configuration: AP and its replicates, and the predictions."""
+        found = self.evaluated(configuration, done, total)
+        self.store.save(configuration, "ap.json", found)
+        return found
 
-    def evaluated(
-        self, configuration: Configuration, log: os.PathLike[str], done: int, total: int
-    ) -> dict[str, Any]:
+    def evaluated(self, configuration: Configuration, done: int, total: int) -> dict[str, Any]:
         """AP of one configuration and its replicates; the predictions are written."""
         work = self.work
         stats = evaluate(
@@ -151,7 +153,7 @@ class Sweep:
             threads=work.threads,
             executor=work.executor,
             scratch=work.scratch,
-            log=log,
+            log=self.log(configuration),
             progress=lambda k, n: work.progress(configuration.name, done, total, k, n),
         )
         if stats.failed:

@@ -3,13 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
-from refquant.study.claims import NOT, REPRODUCED
+from refquant.study.claims import FAILS, HOLDS, NOT, REPRODUCED
 from refquant.study.document import Block, Bullets, Cell, Paragraph, Table
-from refquant.study.wording import NONE, interval, number, percent, plural, short, with_interval
+from refquant.study.wording import (
+    NONE,
+    interval,
+    number,
+    percent,
+    places_of,
+    plural,
+    short,
+    with_interval,
+)
 
 Results = Mapping[str, Any]
 
-TONES = {REPRODUCED: "good", NOT: "bad", "better": "good", "worse": "bad"}
+TONES = {REPRODUCED: "good", HOLDS: "good", "better": "good"}
+TONES |= {NOT: "bad", FAILS: "bad", "worse": "bad"}
 WAYS = ("nominal", "packed", "entropy", "file")
 WIDTHS = (4.0, 2.0, 1.0, 0.5)  # points of AP
 
@@ -51,7 +61,7 @@ def configurations_table(results: Results) -> list[Block]:
         Paragraph(
             "Loss in points of AP against float32 with the 95% interval of a paired bootstrap over"
             " images. Bits per weight are those of the convolutions with their parameters; bytes"
-            " and factors are of the whole model. Click a column to sort by it."
+            " and factors are of the whole model."
         ),
         Table(header, rows, "wide"),
     ]
@@ -98,7 +108,7 @@ def comparisons_table(results: Results) -> list[Block]:
         [
             Cell(names[pair["a"]]),
             Cell(names[pair["b"]]),
-            Cell(with_interval(pair, 2), pair["points"]),
+            Cell(with_interval(pair, places_of(pair)), pair["points"]),
             Cell(pair["verdict"], tone=tone(pair["verdict"])),
         ]
         for pair in results["comparisons"]

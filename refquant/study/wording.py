@@ -1,5 +1,6 @@
 """Numbers as words: one way to print a number, an interval, a name, in report and plots."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from refquant.study.configurations import MEMBERS
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
+MOST_PLACES = 6
 
 
 def number(value: float | None, places: int = 1, *, sign: bool = False) -> str:
@@ -28,6 +30,13 @@ def with_interval(difference: Mapping[str, Any], places: int = 1) -> str:
     """ "-0.4 [-1.2, +0.3]", points of AP."""
     span = interval(difference["low"], difference["high"], places)
     return f"{number(difference['points'], places, sign=True)} {span}"
+
+
+def places_of(difference: Mapping[str, Any]) -> int:
+    """Decimals for a difference and its interval: two, more where two would print only zeros."""
+    points = abs(difference["points"])
+    places = 2 if points == 0 else max(2, -math.floor(math.log10(points)))
+    return min(places, MOST_PLACES)
 
 
 def loss_of(row: Mapping[str, Any]) -> str:

@@ -99,6 +99,15 @@ def test_a_file_that_lies_is_refused_in_one_line(tmp_path, data):
     assert "\n" not in str(caught.value)
 
 
+def test_a_header_of_many_empty_tensors_is_not_even_parsed():
+    """Each byte of it would cost 25."""
+    many = {f"model.{i}": entry(shape=(0,), end=0) for i in range(20_000)}
+    with pytest.raises(BadInput, match=r"header: \d+ bytes are more than 1048576"):
+        tensors_in(file_of(many))
+    few = file_of({f"model.{i}": entry(shape=(0,), end=0) for i in range(2000)})
+    assert len(tensors_in(few).shapes) == 2000
+
+
 def test_numbers_of_another_kind_are_refused():
     tensors = tensors_in(file_of({"w": entry("U8", (4,))}, b"1234"))
     with pytest.raises(BadInput, match="w: dtype U8 is none of F16"):

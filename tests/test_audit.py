@@ -9,6 +9,7 @@ import pytest
 
 from refquant.arrays.errors import BadInput
 from refquant.cli import audit as verb
+from refquant.cli.main import main
 from refquant.formats import save_model
 from refquant.graph.architecture import build
 from refquant.quant import every_scheme, quantize, quantize_model
@@ -285,6 +286,14 @@ def test_the_verb_shows_that_four_bits_are_five(files, capsys):
     assert (shown["bits"], shown["code_bits"]) == ("4", "5")
     out = run(capsys, files / "q.h5", "--layer", "model.0.conv", "--weight", "0,0,0,0")
     assert "5 bits" in out
+
+
+@pytest.mark.parametrize(("seed", "code"), [(1, 0), (2, 1)])
+def test_the_verb_leaves_with_1_where_a_bound_is_broken(files, capsys, seed, code):
+    other = files / f"seed-{seed}.h5"
+    save_model(build("yolov7-tiny", width=0.0625, seed=seed, classes=3), other)
+    assert main(["audit", str(files / "q.h5"), "--against", str(other), "--json"]) == code
+    assert json.loads(capsys.readouterr().out)["total"]["within_bound"] == (code == 0)
 
 
 def test_the_verb_s_csv_has_all_columns(files, capsys):

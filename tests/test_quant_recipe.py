@@ -78,6 +78,15 @@ def test_a_file_is_read_as_the_text_is(tmp_path):
     assert with_default(str(path))[0] == parse("* symmetric layer 5")[0]
 
 
+def test_a_file_that_is_no_recipe_is_refused_by_its_name_and_the_words(tmp_path):
+    path = tmp_path / "recipe.txt"
+    for text in ("* affine filter 4\nmodel.0.conv skipp", "* affin filter 4", "* affine filter 9"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(BadInput, match=r"recipe\.txt: .*(skipp|affin|9)") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "# nothing", "model.0.conv", "* affine filter", "* affine filter four", "a b c 4 5 6",

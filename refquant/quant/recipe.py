@@ -72,7 +72,10 @@ def read(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(path, f"is not a readable text file ({error})") from error
-    return parse(text)
+    try:
+        return parse(text)
+    except BadInput as error:
+        raise BadInput(path, str(error)) from None
 
 
 def with_default(

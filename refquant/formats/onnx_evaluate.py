@@ -4,6 +4,7 @@ Constants of the graph are widened. Sizes are checked before anything is compute
 and the numbers that are computed are limited, and arrays go as soon as nothing reads them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any, NoReturn
@@ -24,7 +25,7 @@ Array = NDArray[Any]
 def evaluate(graph: Converter, output: str, maps: Mapping[str, Array]) -> Array:
     """The graph's output of that name in float64, given the head's raw maps."""
     wanted = operations_for(graph, output)
-    uses = [name for index in wanted for name in graph.tail[index][0].input if name]
+    uses = Counter(name for index in wanted for name in graph.tail[index][0].input if name)
     computed: dict[str, Array] = {}
     left = MOST_NUMBERS
 
@@ -47,10 +48,9 @@ def evaluate(graph: Converter, output: str, maps: Mapping[str, Array]) -> Array:
         left -= sum(result.size for result in results)
         computed.update(zip(operation.output, results))
         for name in operation.input:
-            if name:
-                uses.remove(name)
-                if name not in uses and name != output:
-                    computed.pop(name, None)
+            uses[name] -= 1
+            if not uses[name] and name != output:
+                computed.pop(name, None)
     return value(output)
 
 

@@ -1,6 +1,7 @@
 """ONNX models of this family (extra `onnx`): exports with the decode at the end or without it.
 
     onnx_file.py        the file -> a graph of operations and constants; sizes are checked first
+    onnx_fields.py      is it more to parse than it has bytes?
     onnx_constants.py   tensors of the file -> arrays
     onnx_graph.py       the graph -> nodes, up to the head's raw maps, by onnx_body.py's operations
     onnx_tail.py        what follows the raw maps: its values (onnx_evaluate.py) against the decode
@@ -22,6 +23,7 @@ from refquant.formats.official import LICENCE
 from refquant.formats.onnx_body import BODY
 from refquant.formats.onnx_constants import constants_of
 from refquant.formats.onnx_evaluate import raw_maps, understood
+from refquant.formats.onnx_fields import check_fields
 from refquant.formats.onnx_graph import Converter
 from refquant.formats.onnx_tail import Raw, anchors_in
 from refquant.graph.architecture import ARCHITECTURES
@@ -41,14 +43,17 @@ def read(path: Path, *, fold: bool = True, arch: str | None = None) -> Model:
     Raises BadInput, in one line, that names the operation or the tensor.
     """
     data = content(path)
+    source = {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}
     try:
-        nodes, classes = graph_of(data, arch)
+        graph = parse(data)
+        del data  # the graph is a copy
+        nodes, classes = network_of(graph, arch)
+        del graph  # the arrays are copies
     except BadInput as error:
         raise BadInput(path, str(error)) from error
     except UnicodeDecodeError as error:
         raise BadInput(path, "a name in it is not UTF-8", "the file is damaged") from error
     names = tuple(f"class {i}" for i in range(classes))
-    source = {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}
     model = Model(nodes, names, False, count(nodes), source, LICENCE)
     return finish(model, path, fold)
 
@@ -71,6 +76,7 @@ def parse(data: bytes) -> Any:
     except ModuleNotFoundError as error:
         remedy = "pip install refquant[onnx]"
         raise BadInput("onnx", "this library is not installed", remedy) from error
+    check_fields(data, onnx.ModelProto.DESCRIPTOR)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
@@ -82,9 +88,8 @@ def parse(data: bytes) -> Any:
     return model.graph
 
 
-def graph_of(data: bytes, arch: str | None) -> tuple[tuple[Node, ...], int]:
+def network_of(graph: Any, arch: str | None) -> tuple[tuple[Node, ...], int]:
     """The nodes, the last of them a decode, and the number of classes."""
-    graph = parse(data)
     constants = constants_of(graph.initializer)
     batch, height, width, image = image_of(graph, constants)
     converter = Converter(constants, image, BODY)

@@ -11,6 +11,7 @@ An operation that onnx_body.py does not take begins the tail, and so does what r
 maps that the tail reads are the head's raw maps.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -79,6 +80,7 @@ class Converter:
         self.values[image] = MapOf(INPUT, 3, 1)
         self.nodes: list[Node] = []
         self.by_name: dict[str, Node] = {}
+        self.numbers: Counter[str] = Counter()  # how often a name was wanted
         self.tail: dict[int, tuple[Any, dict[str, Any]]] = {}
 
     def add(self, index: int, operation: Any) -> None:
@@ -115,9 +117,11 @@ class Converter:
 
     def node(self, name: str, op: str, xs: list[MapOf], made: MapOf, **own: Any) -> MapOf:
         """Append a node whose output is like `made`; a name that is taken gets a number."""
-        unique, number = name, 2
+        unique = name
         while unique in self.by_name or unique == INPUT:
-            unique, number = f"{name}.{number}", number + 1
+            # Counted on, not from 2 again: ten thousand nodes may want the same name.
+            self.numbers[name] += 1
+            unique = f"{name}.{self.numbers[name] + 1}"
         if made.channels > MOST_CHANNELS or made.stride > COARSEST:
             raise BadInput(name, f"it gives {made.channels} channels at stride {made.stride}")
         arrays = own.pop("arrays", {})

@@ -24,7 +24,7 @@ import numpy as np
 
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
-from refquant.detect.coco_json import Picture, Record, shown
+from refquant.detect.coco_json import Picture, Record, json_in, shown
 from refquant.detect.dataset import DataSet
 from refquant.detect.predict import Detections
 
@@ -70,12 +70,7 @@ def write_results(path: str | os.PathLike[str], results: Sequence[Result]) -> No
 def read_results(path: str | os.PathLike[str], dataset: DataSet) -> list[Result]:
     """COCO results that belong to a data set, every value checked, in order."""
     path = Path(path)
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BadInput(path, f"cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise BadInput(path, f"is not JSON ({error})") from error
+    content = json_in(path)
     if not isinstance(content, list):
         raise BadInput(path, "is not a JSON list", "give COCO results")
     images = {image.id for image in dataset.images}

@@ -45,6 +45,16 @@ def test_errors_are_those_of_the_decoded_weight(scheme, granularity):
     assert row.max_error <= row.bound
 
 
+def test_copies_that_fill_up_a_block_are_no_errors():
+    w = np.random.default_rng(5).standard_normal((4, 70, 1, 1)).astype(np.float32)
+    tensor = quantize(w, granularity="block-32", bits=2)  # 3 rows of 24 for 70: 2 copies
+    error = tensor.dequantize().astype(np.float64) - w
+    row = audit_layer("a", tensor, w)
+    assert row.mse == pytest.approx((error**2).mean(), rel=1e-12)
+    copied = tensor.rows().astype(np.float64) - tensor.grouping.to_rows(w)
+    assert row.mse != pytest.approx((copied**2).sum() / w.size, rel=1e-6)
+
+
 def test_another_weight_has_other_errors():
     tensor = quantize(W, bits=3)
     assert (

@@ -7,7 +7,7 @@ import pytest
 
 from refquant.arrays.errors import BadInput
 from refquant.graph.architecture import build
-from refquant.quant.accounting import accounting
+from refquant.quant.accounting import accounting, folded_branches, other_numbers
 from refquant.quant.combination import (
     Combination,
     Option,
@@ -16,6 +16,7 @@ from refquant.quant.combination import (
     least,
     within_budget,
 )
+from refquant.quant.plan import most_groups
 from refquant.quant.recipe import parse, quantize_model
 
 LAYERS = [
@@ -98,6 +99,23 @@ def test_a_total_saving_is_kept_and_nearly_used_up(reading, scheme, saving):
     sizes = accounting(quantize_model(MODEL, recipe))
     assert saving <= sizes["ratios"]["nominal"]["fp16"] < saving + 0.005
     assert len({row["granularity"] for row in sizes["layers"]}) > 1
+
+
+@pytest.mark.parametrize(("scheme", "numbers"), [("affine", 2), ("pwlq", 4)])
+def test_the_room_is_the_most_groups_that_keep_the_saving(scheme, numbers):
+    (rule,) = parse(f"* {scheme} filter+c-shape:budget=3 4")
+    chosen = {node.name: rule for node in MODEL.nodes if node.op == "conv"}
+    branches = {node.name: shape for node, shape in folded_branches(MODEL)}
+    assert branches  # RepConv is among them
+    other = 2 * other_numbers(MODEL)
+    for saving in (2.5, 3.0, 3.1, 3.2):
+        most = most_groups(MODEL, chosen, rule, saving, branches)
+        kept, broken = (
+            (2 * MODEL.counts.weights + other)
+            / (MODEL.counts.weights / 2 + 4 * numbers * groups + other)
+            for groups in (most, most + 1)
+        )
+        assert broken < saving <= kept
 
 
 def test_two_total_savings_in_one_recipe_are_refused():

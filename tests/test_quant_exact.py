@@ -4,13 +4,14 @@ Every number of a row is a whole multiple of 2**-149, so fractions are quotients
 an oracle in integers is exact: Fraction itself checks the one rounding function that they share.
 """
 
+from bisect import bisect_left, bisect_right
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from refquant.quant import find_scheme
+from refquant.quant import SCHEMES, find_scheme
 
 UNIT = 2**149
 GROUPS, N = 100, 1000
@@ -86,7 +87,7 @@ def pwlq_overlap(x, params, bits):
 def lloyd_max(x, params, bits):
     levels = params["levels"]
     borders = [a + b for a, b in pairwise(levels)]  # twice the midpoints
-    return [sum(border < 2 * v for border in borders) for v in x]
+    return [bisect_left(borders, 2 * v) for v in x]
 
 
 def power_of_two(x, params, bits):
@@ -95,13 +96,16 @@ def power_of_two(x, params, bits):
     lowest = E - H + 1
     borders = [Fraction(UNIT) * Fraction(2) ** (lowest - 1)]
     borders += [Fraction(UNIT) * Fraction(2) ** (lowest + i) * Fraction(3, 4) for i in range(1, H)]
-    return [H + (1 if v > 0 else -1) * sum(abs(v) >= border for border in borders) for v in x]
+    return [H + (1 if v > 0 else -1) * bisect_right(borders, abs(v)) for v in x]
 
 
 ORACLES = {
     "affine": affine,
     "affine:minmax": affine,
+    "affine:mse": affine,
+    "affine:percentile": affine,
     "symmetric": symmetric,
+    "symmetric:mse": symmetric,
     "pwlq": pwlq,
     "pwlq-eq3": pwlq_eq3,
     "pwlq-code": pwlq_code,
@@ -154,6 +158,20 @@ def test_codes_of_100_000_weights_are_exact(name):
         x = random_rows(seed)[seed::3]  # together GROUPS rows of N weights
         params, codes = scheme.encode(x, bits)
         assert mismatches(name, codes, x, params, bits) == 0
+
+
+@pytest.mark.parametrize("name", [n for n in ORACLES if n != "power-of-two"])
+def test_codes_are_exact_against_float16_parameters_as_stored(name):
+    x = random_rows(5)[:70]
+    x = x[(abs(x).max(axis=1) < 6e4) & (abs(x).max(axis=1) > 1e-2)]  # within float16
+    assert len(x) > 30
+    params, codes = find_scheme(name).encode(x, 4, np.float16)
+    assert any(array.dtype == np.float16 for array in params.values())
+    assert mismatches(name, codes, x, params, 4) == 0
+
+
+def test_every_scheme_has_an_oracle():
+    assert set(SCHEMES) <= set(ORACLES)
 
 
 def test_the_oracle_sees_a_scale_that_is_off_by_a_thousandth():

@@ -154,6 +154,52 @@ def test_nodes_that_nothing_covers_leave_it_undecided(golden, right, tmp_path):
     assert judged(golden, {name: right[name]}, tmp_path, only=[name]).verdict == "consistent"
 
 
+def test_a_part_is_judged_by_the_tensors_before_it(golden, right, tmp_path):
+    first, last = [name for name in right if "decode" not in name][-2:]
+    early = {**right, "model.0.conv": right["model.0.conv"] * 1.5}
+    report = judged(golden, early, tmp_path, only=[first, last])
+    assert [row["basis"] for row in report.rows] == ["local", "local"]
+    assert report.verdict == "consistent"
+    wrong = {**right, first: right[first] * np.float32(1.01)}
+    assert judged(golden, wrong, tmp_path, only=[first]).first_wrong == first
+
+
+def test_a_part_takes_a_mapping_of_the_whole(golden, right, tmp_path):
+    theirs = {f"t{i}": y for i, y in enumerate(right.values())}
+    mapping = dict(zip(right, theirs, strict=True))
+    report = judged(golden, theirs, tmp_path, mapping=mapping, only=["model.0.conv"])
+    assert [row["mapped_by"] for row in report.rows] == ["mapping"]
+    assert report.verdict == "consistent"
+
+
+def test_a_part_without_names_is_taken_in_its_own_order(golden, right, tmp_path):
+    report = judged(golden, {"t": right["model.0.conv"]}, tmp_path, only=["model.0.conv"])
+    assert [row["mapped_by"] for row in report.rows] == ["order"]
+    unnamed = {f"t{i}": y for i, y in enumerate(right.values())}
+    report = judged(golden, unnamed, tmp_path)
+    assert {row["mapped_by"] for row in report.rows[1:]} == {"order"}
+    assert report.verdict == "consistent"
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_a_file_narrower_than_what_was_computed_is_said(golden, right, x, tmp_path, kind):
+    narrow = {name: rounded(y, kind) for name, y in {**right, "images": x}.items()}
+    report = judged(golden, narrow, tmp_path)
+    assert report.verdict == "wrong"
+    for name in ("images", "model.0.conv"):
+        assert f"declare --storage {kind}" in row_of(report, name)["note"]
+        assert row_of(report, name)["cause"] is None
+    half = {**right, "model.0.conv": rounded(right["model.0.conv"] * 1.01, kind)}
+    assert "--storage" not in row_of(judged(golden, half, tmp_path), "model.0.conv")["note"]
+
+
+def test_zeros_have_no_cause_but_a_question(golden, right, tmp_path):
+    zeros = {**right, "model.0.conv": 0 * right["model.0.conv"]}
+    row = row_of(judged(golden, zeros, tmp_path), "model.0.conv")
+    assert row["cause"] is None
+    assert row["note"] == "all zeros: was it written?"
+
+
 @pytest.mark.parametrize("storage", ["float16", "bfloat16"])
 def test_narrow_storage_is_consistent_where_declared_and_wrong_where_not(
     golden, model, x, tmp_path, storage

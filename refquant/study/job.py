@@ -6,7 +6,7 @@ worst element, a picture and the likely cause. One node is in memory at a time, 
 that it takes; recomputed ones stay until they were last used.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,26 +46,30 @@ class Job:
         x: NDArray[np.float32],
         matches: Mapping[str, Match],
         declared: Declared,
+        chosen: Collection[str],
     ) -> None:
         self.golden, self.model, self.x = golden, model, x
-        self.matches, self.declared = matches, declared
+        self.matches, self.declared, self.chosen = matches, declared, chosen
         self.recomputed: dict[str, Enclosed] = {}
         self.unread: dict[str, str] = {}
-        self.through = covered(model.nodes, matches)
+        self.through = covered(model.nodes, matches, chosen)
         self.last_use = {name: i for i, n in enumerate(model.nodes) for name in n.inputs}
 
     def rows(self, blame: bool) -> Iterator[Row]:
-        """Every row, the input's first."""
-        yield self.input_row()
+        """The rows of the chosen nodes, the input's first."""
+        if INPUT in self.chosen:
+            yield self.input_row()
         causes: list[str | None] = []
         for i, (node, y) in enumerate(self.outputs()):
-            inputs = self.inputs_of(node)
-            row = self.row(node, inputs, y)
-            if blame and row["verdict"] == WRONG and inputs and worth_it(causes):
-                row |= self.explanation(node, inputs)
-                causes.append(row.get("cause"))
+            if node.name in self.chosen or node.name in self.through:
+                inputs = self.inputs_of(node)
+                row = self.row(node, inputs, y)
+                if blame and row["verdict"] == WRONG and inputs and worth_it(causes):
+                    row |= self.explanation(node, inputs, y)
+                    causes.append(row.get("cause"))
+                if node.name in self.chosen:
+                    yield row
             self.forget(node, i)
-            yield row
 
     def outputs(self) -> Iterator[tuple[Node, NDArray[np.float32]]]:
         """The golden's own outputs: kept ones are read, otherwise the network runs again."""
@@ -101,7 +105,8 @@ class Job:
 
     def inputs_of(self, node: Node) -> list[Enclosed]:
         """All inputs, if all are known; a node that is not given is recomputed if needed."""
-        if not self.usable(node.name) and node.name not in self.through:
+        needed = self.usable(node.name) and node.name in self.chosen
+        if not needed and node.name not in self.through:
             return []
         inputs = [self.given_input(name) for name in node.inputs]
         return [x for x in inputs if x is not None] if None not in inputs else []
@@ -137,7 +142,9 @@ class Job:
         if name in self.unread:
             return {**row, "verdict": WRONG, "basis": "unreadable", "note": self.unread[name]}
         if name in self.matches:
-            note = f"shape {list(self.matches[name].tensor.shape)}, the golden has {shape}"
+            theirs = list(self.matches[name].tensor.shape)
+            note = f"shape {theirs}, the golden has {shape}"
+            note = f"shape {shape} is not of the layout asked for" if theirs == shape else note
             return {**row, "verdict": WRONG, "basis": "shape", "note": note}
         if name in self.through:
             return {**row, "note": "covered by a later node"}
@@ -162,16 +169,19 @@ class Job:
         row |= {"verdict": judgement.verdict, "excess": limited(judgement.excess)}
         if judgement.verdict == WRONG:
             row["where"], row["picture"] = where_wrong(judgement.wrong), picture(judgement.wrong)
-            row["cause"] = cause_of_input(found, self.x)
+            row |= cause_of_input(found, self.x)
         return row
 
-    def explanation(self, node: Node, inputs: list[Enclosed]) -> Row:
+    def explanation(self, node: Node, inputs: list[Enclosed], golden: NDArray[np.float32]) -> Row:
         """The named cause of a wrong node, and a note on declarations under which it is right."""
-        from refquant.study.blame import explain
+        from refquant.study.blame import explain, plain_note
 
         found = self.tensor(node.name) if self.usable(node.name) else None
         if found is None:
             return {}
+        note = plain_note(found, golden)
+        if note:
+            return {"cause": None, "note": note}
         cause = explain(node, inputs, found, self.declared)
         options = undeclared(node, inputs, found, self.declared)
         note = f"consistent where declared: {' or '.join(options)}" if options else ""
@@ -204,10 +214,11 @@ def undeclared(node: Node, inputs: list[Enclosed], found: Array, declared: Decla
     return options
 
 
-def cause_of_input(found: Array, x: NDArray[np.float32]) -> str | None:
-    from refquant.study.blame import explain_input
+def cause_of_input(found: Array, x: NDArray[np.float32]) -> Row:
+    """The cause of a wrong input tensor."""
+    from refquant.study.blame import explain_input, plain_note
 
-    return explain_input(found, x)
+    return {"cause": explain_input(found, x), "note": plain_note(found, x)}
 
 
 def limited(excess: float | None) -> float | str | None:
@@ -215,11 +226,13 @@ def limited(excess: float | None) -> float | str | None:
     return excess if excess is None or np.isfinite(excess) else "infinite"
 
 
-def covered(nodes: Sequence[Node], matches: Mapping[str, Match]) -> set[str]:
-    """The missing nodes through which a given one is recomputed."""
+def covered(
+    nodes: Sequence[Node], matches: Mapping[str, Match], chosen: Collection[str]
+) -> set[str]:
+    """The missing nodes through which a given and chosen one is recomputed."""
     usable = {name for name, match in matches.items() if match.layout is not None}
     through: set[str] = set()
     for node in reversed(nodes):
-        if node.name in usable or node.name in through:
+        if (node.name in usable and node.name in chosen) or node.name in through:
             through.update(name for name in node.inputs if name not in usable and name != INPUT)
     return through

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.graph.graph import INPUT
 from refquant.study.tensors import Tensor, as_floats
 
 Shape = tuple[int, ...]
@@ -187,13 +188,15 @@ def scoped(nodes: Sequence[Wanted], tensors: Sequence[Tensor]) -> dict[str, tupl
 
 
 def ordered(nodes: Sequence[Wanted], tensors: Sequence[Tensor]) -> dict[str, tuple[Tensor, str]]:
-    """Rule (5): as many tensors as nodes, the k-th of the shape of the k-th."""
-    if not nodes or len(nodes) != len(tensors):
-        return {}
-    pairs = list(zip(nodes, tensors, strict=True))
-    if not all(layouts_of(node.shape, tensor.shape) for node, tensor in pairs):
-        return {}
-    return {node.name: (tensor, "order") for node, tensor in pairs}
+    """Rule (5): as many tensors as nodes, with or without the input, the k-th of the shape of the
+    k-th."""
+    for left in (nodes, [node for node in nodes if node.name != INPUT]):
+        if not left or len(left) != len(tensors):
+            continue
+        pairs = list(zip(left, tensors, strict=True))
+        if all(layouts_of(node.shape, tensor.shape) for node, tensor in pairs):
+            return {node.name: (tensor, "order") for node, tensor in pairs}
+    return {}
 
 
 def with_layouts(
@@ -224,7 +227,9 @@ def read_mapping(path: Path) -> dict[str, str]:
         with path.open("rb") as stream:
             raw = stream.read(LARGEST_MAPPING + 1)
         value = json.loads(raw.decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise BadInput(path, f"cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise BadInput(path, f"is no JSON ({error!s:.80})", '{"node": "tensor"}') from error
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise BadInput(path, "is no object of names", '{"node": "tensor", ...}')

@@ -68,6 +68,8 @@ def listed(path: Path, x: NDArray[np.float32]) -> Iterator[Tensor]:
         for file in sorted(path.glob("*.npy"), key=lambda file: natural(file.name)):
             yield npy_tensor(file)
         return
+    if not path.exists():
+        raise BadInput(path, "does not exist", "name the other side's tensors")
     start = first_bytes(path)
     if start.startswith(ZIP):
         yield from npz_tensors(path)

@@ -72,21 +72,26 @@ def verify(
     """Judge OTHER against a golden file; see the file's docstring.
 
     model     where the golden holds none; its content must be the golden's
-    only      patterns of node names: others are neither judged nor missed
+    only      patterns of node names: others are neither judged nor missed, but their tensors are
+              taken as the inputs that they are
     variants  forward passes for evidence, 0 for none
     """
     with open_golden(Path(golden)) as opened:
         checked = model_for(opened, model)
         x = opened.output(INPUT)
         tensors = tensors_of(Path(other), x)
-        chosen = [n for n in wanted(opened, checked) if chosen_by(only, n.name) or n.name == INPUT]
-        matches = match_all(chosen, tensors, mapping, layout)
-        if not set(matches) - {INPUT}:
+        nodes = wanted(opened, checked)
+        chosen = {node.name for node in nodes if chosen_by(only, node.name)}
+        matches = match_all(nodes, tensors, mapping, layout)
+        if not set(matches) & chosen - {INPUT}:  # perhaps in the order of the chosen ones
+            few = [node for node in nodes if node.name in chosen or node.name == INPUT]
+            matches = {} if mapping else match_all(few, tensors, None, layout)
+        if not set(matches) & chosen - {INPUT}:
             raise BadInput(
                 other, "no tensor is a node's", "see --map, and the names in refquant info"
             )
-        job = Job(opened, checked, x, matches, declared.checked())
-        rows = [row for row in job.rows(blame) if chosen_by(only, row["node"])]
+        job = Job(opened, checked, x, matches, declared.checked(), chosen)
+        rows = list(job.rows(blame))
         if variants and any(row["verdict"] == UNDECIDED for row in rows):
             weigh(rows, checked, x, job.outputs, declared, variants)
     used = {match.tensor.name for match in matches.values()}

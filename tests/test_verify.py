@@ -187,10 +187,10 @@ def test_a_file_narrower_than_what_was_computed_is_said(golden, right, x, tmp_pa
     report = judged(golden, narrow, tmp_path)
     assert report.verdict == "wrong"
     for name in ("images", "model.0.conv"):
-        assert f"declare --storage {kind}" in row_of(report, name)["note"]
+        assert f"rounded to {kind} when written" in row_of(report, name)["note"]
         assert row_of(report, name)["cause"] is None
     half = {**right, "model.0.conv": rounded(right["model.0.conv"] * 1.01, kind)}
-    assert "--storage" not in row_of(judged(golden, half, tmp_path), "model.0.conv")["note"]
+    assert "rounded" not in row_of(judged(golden, half, tmp_path), "model.0.conv")["note"]
 
 
 def test_zeros_have_no_cause_but_a_question(golden, right, tmp_path):

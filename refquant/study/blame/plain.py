@@ -28,7 +28,7 @@ def plain_note(found: NDArray[Any], golden: NDArray[np.float32]) -> str:
     kind = rounded_to(found, golden)
     if kind is None:
         return ""
-    return f"the golden's numbers rounded to {kind}: write float32, or declare --storage {kind}"
+    return f"the golden's numbers, rounded to {kind} when written (not H6): write float32"
 
 
 def rounded_to(found: NDArray[Any], golden: NDArray[np.float32]) -> str | None:

@@ -7,7 +7,12 @@ import pytest
 from PIL import Image
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.dataset import find_dataset, match_classes, read_dataset
+from refquant.detect.dataset import (
+    find_dataset,
+    match_classes,
+    matched_by_order,
+    read_dataset,
+)
 
 GOOD = {
     "images": [
@@ -99,7 +104,7 @@ def test_what_is_not_there_is_named(folder, tmp_path):
     assert "has no annotations/instances_<split>.json" in refusal(folder / "val")
     with pytest.raises(BadInput, match="No such file"):
         read_dataset(folder / "val", folder / "absent.json")
-    with pytest.raises(BadInput, match="is not a folder of images"):
+    with pytest.raises(BadInput, match="is not a folder: give the folder of the images"):
         read_dataset(folder / "test", folder / "annotations" / "instances_val.json")
 
 
@@ -182,6 +187,12 @@ def test_other_names_are_matched_by_order_if_the_counts_agree(folder):
     dataset = find_dataset(folder)
     assert match_classes(("class 0", "class 1"), dataset) == (2, 90)
     assert match_classes(("cat", "mug"), dataset) == (2, 90)
+
+
+def test_what_was_matched_by_order_under_two_names_can_be_told(folder):
+    dataset = find_dataset(folder)
+    assert matched_by_order(("Cat", "mug"), dataset) == [("mug", "cup")]
+    assert matched_by_order(("Cup", "dog", "cat"), dataset) == []
 
 
 @pytest.mark.parametrize("names", [("mug", "cat"), ("cat",), ("a", "b", "c"), ()])

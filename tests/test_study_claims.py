@@ -21,7 +21,7 @@ from refquant.study.configurations import (
     Configuration,
     preset,
 )
-from refquant.study.measure import error_of, filter_factor
+from refquant.study.measure import error_of, filter_saving
 from refquant.study.results import Record, assembled, difference
 
 BETTER, WORSE, OPEN_PAIR = VERDICTS
@@ -80,30 +80,30 @@ def test_the_memory_of_yolov7_at_filter_level_by_hand():
     # 37,569,632 weights, 25,629 filters, 24,864 batch-norm channels, 765 biases.
     others = 2 * (4 * 24864 + 765)
     by_hand = (2 * 37569632 + others) / (37569632 / 2 + 8 * 25629 + others)
-    assert yolov7_memory.factor("affine", "filter", 4) == pytest.approx(by_hand, rel=1e-12)
+    assert yolov7_memory.saving("affine", "filter", 4) == pytest.approx(by_hand, rel=1e-12)
     assert round(by_hand, 3) == 3.926
-    assert round(yolov7_memory.factor("pwlq", "filter", 4), 3) == 3.884
-    assert round(yolov7_memory.factor("pwlq", "filter", 4, stored=True), 2) == 3.13
+    assert round(yolov7_memory.saving("pwlq", "filter", 4), 3) == 3.884
+    assert round(yolov7_memory.saving("pwlq", "filter", 4, stored=True), 2) == 3.13
 
 
-def test_the_room_of_a_factor_is_where_it_rounds_to_it():
+def test_the_room_of_a_saving_is_where_it_rounds_to_it():
     low, high = yolov7_memory.room(3.92, "affine", 4)
     network = yolov7_memory.yolov7()
 
-    def factor(groups):
+    def saving(groups):
         size = yolov7_memory.size(network.counts.weights / 2, "affine", 4, groups)
         return yolov7_memory.baseline() / size
 
-    assert 3.915 <= factor(high) < factor(low) <= 3.925
-    assert not 3.915 <= factor(high + 1) <= 3.925
-    assert not 3.915 <= factor(low - 1) <= 3.925
+    assert 3.915 <= saving(high) < saving(low) <= 3.925
+    assert not 3.915 <= saving(high + 1) <= 3.925
+    assert not 3.915 <= saving(low - 1) <= 3.925
     assert yolov7_memory.groups("filter") < low
 
 
-def test_a_models_own_filter_factor_is_that_of_the_accounting():
+def test_a_models_own_filter_saving_is_that_of_the_accounting():
     model = noisy_cells()
     ratio = accounting(quantize_model(model, uniform("pwlq", "filter", 4)))["ratios"]["nominal"]
-    assert filter_factor(model)("pwlq", 4) == pytest.approx(ratio["fp16"], rel=1e-3)
+    assert filter_saving(model)("pwlq", 4) == pytest.approx(ratio["fp16"], rel=1e-3)
 
 
 def test_memory_is_reproduced_in_nominal_bits_and_the_stored_ones_are_told():
@@ -211,8 +211,8 @@ def test_a_pareto_front_by_hand():
 
 
 def test_presets_hold_what_the_study_asks_for():
-    factor = filter_factor(noisy_cells())
-    quick, recorded, paper = (preset(name, factor) for name in ("quick", "recorded", "paper"))
+    saving = filter_saving(noisy_cells())
+    quick, recorded, paper = (preset(name, saving) for name in ("quick", "recorded", "paper"))
     assert set(quick) < set(recorded) < set(paper)
     assert paper[: len(quick)] == quick  # what settles most comes first
     for scheme in PAPER_SCHEMES:
@@ -230,7 +230,7 @@ def test_presets_hold_what_the_study_asks_for():
 def test_every_scheme_of_the_catalogue_is_in_the_papers_preset():
     from refquant.quant.schemes import SCHEMES
 
-    paper = {c.scheme for c in preset("paper", filter_factor(noisy_cells()))}
+    paper = {c.scheme for c in preset("paper", filter_saving(noisy_cells()))}
     assert set(SCHEMES) <= paper
 
 

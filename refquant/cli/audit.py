@@ -31,7 +31,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("model", help=MODEL_HELP)
     parser.add_argument("--against", metavar="FLOAT", help="the float model it was made from")
     parser.add_argument("--layer", metavar="NAME", help="one layer, group by group")
-    parser.add_argument("--group", type=int, help="one group of the layer, code by code")
+    parser.add_argument(
+        "--group", type=int, metavar="G", help="one group of the layer, code by code"
+    )
     parser.add_argument(
         "--weight", metavar="F,C,R,S", help="one weight, every intermediate number"
     )
@@ -39,9 +41,15 @@ def add_parser(subparsers: Any) -> None:
         "--grid", action="store_true", help="a float model, quantized in every way"
     )
     parser.add_argument(
-        "--scheme", default="affine,symmetric,pwlq", help="for --grid; with commas"
+        "--scheme",
+        default="affine,symmetric,pwlq",
+        help="for --grid; with commas (default: %(default)s)",
     )
-    parser.add_argument("--granularity", default="layer,filter,channel,f-shape,c-shape")
+    parser.add_argument(
+        "--granularity",
+        default="layer,filter,channel,f-shape,c-shape",
+        help="for --grid; with commas (default: %(default)s)",
+    )
     parser.add_argument("--bits", default="4", help="for --grid: 4 or 3,4,5 or 2-8")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV as well")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write pictures (extra plot)")

@@ -20,7 +20,9 @@ from refquant.cli.workers import add_workers, executor_of, threads_of
 if TYPE_CHECKING:
     from refquant.detect.dataset import DataSet
     from refquant.detect.score import CocoStats
+    from refquant.graph.graph import Model
 
+MOST_PAIRS = 5
 EXAMPLE = """
 refquant evaluate yolov7.h5 --data coco                  coco/annotations/instances_val2017.json
 refquant evaluate yolov7.h5 --images val2017 --annotations instances_val2017.json
@@ -35,7 +37,7 @@ refquant evaluate yolov7.h5 --data coco --dask tcp://head:8786 --results shared/
 def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "evaluate", "measure average precision on a data set", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
-    parser.add_argument("--data", type=Path, help="a folder in COCO's layout")
+    parser.add_argument("--data", type=Path, help="a folder in COCO's layout, or demo (embedded)")
     parser.add_argument("--split", help="which split of --data, if there are several")
     parser.add_argument("--images", type=Path, help="instead of --data: a folder of images")
     parser.add_argument("--annotations", type=Path, help="and its COCO annotations")
@@ -65,19 +67,25 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
         help="square: letterbox to SIZE x SIZE, padding 114 (default); yolov7: the public test "
         "code's rectangular batches, padding of half a stride, area and bilinear resize, its NMS",
     )
-    parser.add_argument("--size", type=positive, help=SIZE_HELP)
-    parser.add_argument("--conf", type=fraction, default=0.001, help="default: %(default)s")
-    parser.add_argument("--iou", type=fraction, default=0.65, help="default: %(default)s")
+    parser.add_argument(
+        "--size", type=positive, help=f"side of the network's input in pixels ({SIZE_HELP})"
+    )
+    parser.add_argument(
+        "--conf", type=fraction, default=0.001, help="lowest score (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--iou", type=fraction, default=0.65, help="overlap that NMS allows (default: %(default)s)"
+    )
     parser.add_argument(
         "--nms",
         choices=("exact", "compat"),
         help="default: exact for square, compat (as the public code) for yolov7",
     )
     parser.add_argument(
-        "--max-detections", type=positive, default=300, help="per image, default: %(default)s"
+        "--max-detections", type=positive, default=300, help="per image (default: %(default)s)"
     )
     parser.add_argument(
-        "--batch", type=positive, help="images of a rectangle of protocol yolov7, default: 32"
+        "--batch", type=positive, help="images of a rectangle of protocol yolov7 (default: 32)"
     )
 
 
@@ -108,6 +116,7 @@ def measure(options: argparse.Namespace, dataset: "DataSet", log: Path | None) -
     from refquant.formats import load_model
 
     model = load_model(options.model)
+    say_matches(model, dataset)
     with executor_of(options) as executor, Progress() as progress:
         return evaluate(
             model,
@@ -125,6 +134,16 @@ def measure(options: argparse.Namespace, dataset: "DataSet", log: Path | None) -
             log=log,
             progress=progress.show,
         )
+
+
+def say_matches(model: "Model", dataset: "DataSet") -> None:
+    """Say on stderr which classes were taken for categories of other names: it is a guess."""
+    from refquant.detect.dataset import matched_by_order
+
+    pairs = [f"{name} = {other}" for name, other in matched_by_order(model.class_names, dataset)]
+    if pairs:
+        some = ", ".join(pairs[:MOST_PAIRS]) + (", ..." if len(pairs) > MOST_PAIRS else "")
+        print(f"refquant: note: classes matched by order, not by name: {some}", file=sys.stderr)
 
 
 def finished(stats: "CocoStats", log: Path | None) -> int:

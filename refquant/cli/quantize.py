@@ -20,8 +20,17 @@ def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "quantize", "quantize the weights of a model", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
     parser.add_argument("-o", "--output", type=Path, help="default: MODEL-SCHEME-BITSbit.h5")
-    parser.add_argument("--scheme", default="affine", help="default: %(default)s")
-    parser.add_argument("--granularity", default="filter", help="default: %(default)s")
+    parser.add_argument(
+        "--scheme",
+        default="affine",
+        help="affine, symmetric, pwlq ..., options behind a colon (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--granularity",
+        default="filter",
+        help="layer, filter, channel, f-shape, c-shape, block-64, axes:F,R ..., or several joined "
+        "by + (default: %(default)s)",
+    )
     parser.add_argument("--bits", type=int, default=4, help="2 ... 8, default: %(default)s")
     parser.add_argument("--params-dtype", default="float32", help="float32 (default) or float16")
     parser.add_argument(

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refquant.cli.common import MODEL_HELP, SIZE_HELP, add_verb, positive, print_json, table
-from refquant.cli.evaluate import add_workers, data_set, executor_of, threads_of
+from refquant.cli.evaluate import data_set, say_matches
+from refquant.cli.workers import add_workers, executor_of, threads_of
 
 if TYPE_CHECKING:
     from refquant.detect.dataset import DataSet
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from refquant.study.configurations import Configuration
 
 EXAMPLE = """
-refquant study --quick                          the embedded model and data, two minutes
+refquant study --quick                          the embedded model and data, a minute or two
 refquant study                                  the whole grid of the paper on them
 refquant study yolov7.pt --data coco -o study   on COCO; stop and go on at any time
 refquant study yolov7.pt --data coco -o study --bits 8,6,4,3 --workers 8
@@ -33,12 +34,16 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--annotations", type=Path, help="and its COCO annotations")
     parser.add_argument("--limit", type=positive, metavar="N", help="only N images, evenly spread")
     add_what(parser)
-    parser.add_argument("--protocol", choices=("square", "yolov7"), default="square")
-    parser.add_argument("--size", type=positive, help=SIZE_HELP)
     parser.add_argument(
-        "--resamples", type=positive, default=1000, help="for intervals, default: %(default)s"
+        "--protocol", choices=("square", "yolov7"), default="square", help="as evaluate has them"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of them, default: %(default)s")
+    parser.add_argument(
+        "--size", type=positive, help=f"side of the network's input in pixels ({SIZE_HELP})"
+    )
+    parser.add_argument(
+        "--resamples", type=positive, default=1000, help="for intervals (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of them (default: %(default)s)")
     add_workers(parser)
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("refquant-study"), metavar="DIR",
@@ -66,9 +71,17 @@ def add_what(parser: argparse.ArgumentParser) -> None:
             f"--{name}", dest="preset", action="store_const", const=name,
             help=f"the same as --preset {name}",
         )  # fmt: skip
-    parser.add_argument("--bits", type=widths, default=(), metavar="K,K", help="instead of 4")
-    parser.add_argument("--schemes", type=names, metavar="S,S", help="instead of a preset")
-    parser.add_argument("--granularities", type=names, metavar="G,G", help="with --schemes")
+    parser.add_argument(
+        "--bits", type=widths, default=(), metavar="K,K", help="instead of 4, such as 8,6,4"
+    )
+    parser.add_argument(
+        "--schemes", type=names, metavar="S,S",
+        help="instead of a preset, such as affine,pwlq:search (default: affine)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--granularities", type=names, metavar="G,G",
+        help="instead of a preset, such as filter,c-shape (default: filter)",
+    )  # fmt: skip
 
 
 def widths(text: str) -> tuple[int, ...]:
@@ -107,6 +120,7 @@ def studied(options: argparse.Namespace) -> Mapping[str, Any]:
     from refquant.study.sweep import Work, study
 
     dataset, model = chosen_data(options), load_model(options.model)
+    say_matches(model, dataset)
     configurations, folder = wanted(options, model), report_folder(options)
     with executor_of(options) as executor, Progress() as progress:
         results = study(
@@ -154,10 +168,10 @@ def chosen_data(options: argparse.Namespace) -> "DataSet":
 def wanted(options: argparse.Namespace, model: "Model") -> "list[Configuration]":
     """The configurations that the options name."""
     from refquant.study.configurations import PAPER_BITS, grid, preset
-    from refquant.study.measure import filter_factor
+    from refquant.study.measure import filter_saving
 
     if options.schemes is None and options.granularities is None:
-        return preset(options.preset, filter_factor(model), options.bits)
+        return preset(options.preset, filter_saving(model), options.bits)
     chosen = grid(
         options.schemes or ("affine",),
         options.granularities or ("filter",),

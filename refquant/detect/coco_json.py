@@ -99,7 +99,8 @@ def read_annotations(path: Path) -> Annotations:
     categories = unique(path, content, "categories", category_of)
     truths = unique(path, content, "annotations", truth_of)
     if not images or not categories:
-        raise BadInput(path, f"has {len(images)} images and {len(categories)} categories")
+        found = f"{len(images)} images and {len(categories)} categories"
+        raise BadInput(path, f"has {found}", "list at least one of each")
     names = set()
     for category in categories.values():
         if category.name in names:

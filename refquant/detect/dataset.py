@@ -12,7 +12,8 @@ of 1 ... 90). `match_classes` finds which is which:
     by name    if every category is the name of a class. Classes without a category get None.
     by order   otherwise, if there are as many classes as categories and no name that both know
                stands at two different places: class k is the k-th category by ascending id.
-Names are compared without case. Anything else is refused, since every figure would be wrong.
+Names are compared without case. Anything else is refused, since every figure would be wrong. What
+was matched by order under two names (`matched_by_order`) is worth a look: it is a guess.
 """
 
 import os
@@ -73,7 +74,7 @@ def read_dataset(images: str | os.PathLike[str], annotations: str | os.PathLike[
     """The data set of a folder of images and a file of annotations."""
     folder, file = Path(images), Path(annotations)
     if not folder.is_dir():
-        raise BadInput(folder, "is not a folder of images")
+        raise BadInput(folder, "is not a folder", "give the folder of the images")
     known = read_annotations(file)
     missing = [
         image.file_name for image in known.images if not (folder / image.file_name).is_file()
@@ -102,3 +103,11 @@ def match_classes(class_names: Sequence[str], dataset: DataSet) -> tuple[int | N
         f"{len(classes)} classes ({', '.join(strange[:3])})",
         "use a model of the same classes",
     )
+
+
+def matched_by_order(class_names: Sequence[str], dataset: DataSet) -> list[tuple[str, str]]:
+    """(class, category) of every match that `match_classes` made between different names."""
+    names = {category.id: category.name for category in dataset.categories}
+    pairs = zip(class_names, match_classes(class_names, dataset), strict=True)
+    matched = [(name, names[number]) for name, number in pairs if number is not None]
+    return [(name, other) for name, other in matched if name.casefold() != other.casefold()]

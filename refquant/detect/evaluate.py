@@ -79,8 +79,10 @@ def protocol_of(
 ) -> Protocol:
     """The named protocol with these choices instead of its own."""
     rules = replace(PROTOCOLS[name], size=size, conf=conf, iou=iou, most=most)
-    if batch is not None and (batch < 1 or not rules.batch):
-        raise BadInput(f"batch={batch}", f"{name} has batches of {rules.batch}", "leave it out")
+    if batch is not None and not rules.batch:
+        raise BadInput(f"batch={batch}", f"protocol {name} has no batches", "leave it out")
+    if batch is not None and batch < 1:
+        raise BadInput(f"batch={batch}", "choose 1 or more")
     return replace(rules, nms=nms or rules.nms, batch=batch or rules.batch)
 
 

@@ -35,12 +35,12 @@ COCO_IMAGES = 5000
 
 
 class Published(NamedTuple):
-    """A row of the abstract: smaller than FP16 by `factor`, mAP loss in percent (or points)."""
+    """A row of the abstract: smaller than FP16 by `saving`, mAP loss in percent (or points)."""
 
     label: str
     scheme: str
     combined: bool
-    factor: float
+    saving: float
     loss: float
 
 
@@ -79,12 +79,12 @@ def not_run(claim: str, published: str) -> Claim:
 
 def memory_claim(results: Results, row: Published) -> Claim:
     """How many times smaller than FP16."""
-    claim, published = f"Memory at {PAPER_BITS} bits, {row.label}", f"{row.factor:.2f}x"
+    claim, published = f"Memory at {PAPER_BITS} bits, {row.label}", f"{row.saving:.2f}x"
     if row.combined:
         return combined_memory(results, row, claim, published)
-    counted = yolov7_memory.factor(row.scheme, "filter", PAPER_BITS)
-    stored = yolov7_memory.factor(row.scheme, "filter", PAPER_BITS, stored=True)
-    verdict = REPRODUCED if round(counted, 2) == row.factor else NOT
+    counted = yolov7_memory.saving(row.scheme, "filter", PAPER_BITS)
+    stored = yolov7_memory.saving(row.scheme, "filter", PAPER_BITS, stored=True)
+    verdict = REPRODUCED if round(counted, 2) == row.saving else NOT
     here = [f"{counted:.3f}x"]
     reason = "YOLOv7's shapes, one group per filter, batch norms unfolded, FP16 for the rest."
     if stored != counted:
@@ -98,7 +98,7 @@ def memory_claim(results: Results, row: Published) -> Claim:
 
 def combined_memory(results: Results, row: Published, claim: str, published: str) -> Claim:
     """The memory of a combination, which depends on how it is chosen."""
-    low, high = yolov7_memory.room(row.factor, row.scheme, PAPER_BITS)
+    low, high = yolov7_memory.room(row.saving, row.scheme, PAPER_BITS)
     here = [
         f"{reading(found)}: {found['ratios']['nominal']['fp16']:.2f}x (this model)"
         for found in configurations(results, row)
@@ -124,8 +124,8 @@ def configurations(results: Results, row: Published) -> list[Row]:
 
 def reading(row: Row) -> str:
     """How a combination's members are chosen."""
-    name, _, factor = row["granularity"].partition(":")[2].partition("=")
-    return f"{name}, {float(factor):.2f}x" if name else "least error"
+    name, _, saving = row["granularity"].partition(":")[2].partition("=")
+    return f"{name}, {float(saving):.2f}x" if name else "least error"
 
 
 def loss_claim(results: Results, row: Published) -> Claim:

@@ -13,10 +13,10 @@ Presets
     paper       the same, and every scheme of the catalogue and options of the paper's schemes
 
 Budgets     The paper's combinations are 3.92 (uniform) and 3.86 (PWLQ) times smaller than FP16,
-            filter level alone (f_paper) a little more. Another model has another factor f at
+            filter level alone (f_paper) a little more. Another model has another saving f at
             filter level; its combinations get the budget that asks for the same sacrifice:
                 budget = f * published / f_paper                                     (1)
-            which for YOLOv7 is the published factor itself.
+            which for YOLOv7 is the published saving itself.
 """
 
 import itertools
@@ -33,11 +33,11 @@ PAPER_GRANULARITIES = ("layer", "filter", "channel", "f-shape", "c-shape")
 PAPER_BITS = 4
 WIDTHS = (8, 6, 5, 3)
 MEMBERS = "filter+f-shape+c-shape"
-PUBLISHED_FACTORS = {"affine": 3.92, "symmetric": 3.92, "pwlq": 3.86}  # of combinations, 4 bits
+PUBLISHED_SAVINGS = {"affine": 3.92, "symmetric": 3.92, "pwlq": 3.86}  # of combinations, 4 bits
 QUICK_IMAGES = 120
 
 # (scheme, bits) -> how many times smaller than FP16 the model is at filter level, nominally.
-FilterFactor = Callable[[str, int], float]
+FilterSaving = Callable[[str, int], float]
 
 
 class Configuration(NamedTuple):
@@ -76,26 +76,26 @@ def grid(
 
 
 def combinations(
-    schemes: Iterable[str], bits: Iterable[int], factor: FilterFactor
+    schemes: Iterable[str], bits: Iterable[int], saving: FilterSaving
 ) -> list[Configuration]:
     """The combination of filter, F-shape and C-shape under every reading (combination.py)."""
     found = []
     for width, scheme in itertools.product(bits, schemes):
-        budget = budget_of(scheme, width, factor)
+        budget = budget_of(scheme, width, saving)
         readings = ("", f":budget={budget:.3f}", f":greedy={budget:.3f}")
         found += [Configuration(scheme, MEMBERS + reading, width) for reading in readings]
     return found
 
 
-def budget_of(scheme: str, bits: int, factor: FilterFactor) -> float:
+def budget_of(scheme: str, bits: int, saving: FilterSaving) -> float:
     """Equation (1)."""
-    of_paper = yolov7_memory.factor(scheme, "filter", PAPER_BITS)
-    return factor(scheme, bits) * PUBLISHED_FACTORS[scheme] / of_paper
+    of_paper = yolov7_memory.saving(scheme, "filter", PAPER_BITS)
+    return saving(scheme, bits) * PUBLISHED_SAVINGS[scheme] / of_paper
 
 
-def headlines(bits: int, factor: FilterFactor) -> list[Configuration]:
+def headlines(bits: int, saving: FilterSaving) -> list[Configuration]:
     """What the paper's abstract compares, and what shares its stored bits with PWLQ."""
-    combined = combinations(("affine", "pwlq"), [bits], factor)
+    combined = combinations(("affine", "pwlq"), [bits], saving)
     least = [c for c in combined if c.granularity == MEMBERS]
     return [
         *grid(("affine", "pwlq", "symmetric"), ["filter"], [bits]),
@@ -106,12 +106,12 @@ def headlines(bits: int, factor: FilterFactor) -> list[Configuration]:
     ]
 
 
-def recorded(bits: Sequence[int], factor: FilterFactor) -> list[Configuration]:
+def recorded(bits: Sequence[int], saving: FilterSaving) -> list[Configuration]:
     """The paper's grid at its width, and two of its schemes at others."""
     return [
-        *(c for width in bits for c in headlines(width, factor)),
+        *(c for width in bits for c in headlines(width, saving)),
         *grid(PAPER_SCHEMES, PAPER_GRANULARITIES, bits),
-        *combinations(PAPER_SCHEMES, bits, factor),
+        *combinations(PAPER_SCHEMES, bits, saving),
         *grid(("affine", "pwlq"), ["filter"], WIDTHS),
     ]
 
@@ -127,18 +127,18 @@ def beyond(bits: Sequence[int]) -> list[Configuration]:
     ]
 
 
-def preset(name: str, factor: FilterFactor, bits: Sequence[int] = ()) -> list[Configuration]:
+def preset(name: str, saving: FilterSaving, bits: Sequence[int] = ()) -> list[Configuration]:
     """The configurations of a preset, without the float baseline, each once.
 
-    factor    the model's factors at filter level; bits    widths instead of the paper's 4
+    saving    the model's savings at filter level; bits    widths instead of the paper's 4
     """
     widths = tuple(bits) or (PAPER_BITS,)
     if name == "quick":
-        chosen = [c for width in widths for c in headlines(width, factor)]
+        chosen = [c for width in widths for c in headlines(width, saving)]
     elif name == "recorded":
-        chosen = recorded(widths, factor)
+        chosen = recorded(widths, saving)
     elif name == "paper":
-        chosen = recorded(widths, factor) + beyond(widths)
+        chosen = recorded(widths, saving) + beyond(widths)
     else:
         raise BadInput(f"preset={name!r}", "choose quick | recorded | paper")
     return list(dict.fromkeys(chosen))

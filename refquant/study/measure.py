@@ -29,7 +29,7 @@ from refquant.graph.graph import Model, array_of
 from refquant.quant import quantize_model
 from refquant.quant.accounting import Stored, accounting, nominal_total, unfolded_fp16
 from refquant.quant.recipe import uniform
-from refquant.study.configurations import Configuration, FilterFactor
+from refquant.study.configurations import Configuration, FilterSaving
 
 
 def quantized(model: Model, configuration: Configuration, threads: int = 1) -> Model:
@@ -96,11 +96,11 @@ def file_bytes(stored: Model, folder: Path) -> int:
         return path.stat().st_size
 
 
-def filter_factor(model: Model) -> FilterFactor:
+def filter_saving(model: Model) -> FilterSaving:
     """(scheme, bits) -> how many times smaller than FP16 at filter level, in the study's way."""
 
-    def factor(scheme: str, bits: int) -> float:
+    def saving(scheme: str, bits: int) -> float:
         stored = {n.name: Stored(scheme, "filter", bits) for n in model.nodes if n.op == "conv"}
         return unfolded_fp16(model) / nominal_total(model, stored)
 
-    return factor
+    return saving

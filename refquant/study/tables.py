@@ -61,7 +61,7 @@ def configurations_table(results: Results) -> list[Block]:
         Paragraph(
             "Loss in points of AP against float32 with the 95% interval of a paired bootstrap over"
             " images. Bits per weight are those of the convolutions with their parameters; bytes"
-            " and factors are of the whole model."
+            " and savings are of the whole model."
         ),
         Table(header, rows, "wide"),
     ]

@@ -57,8 +57,8 @@ def short(row: Mapping[str, Any]) -> str:
     granularity, _, reading = (
         str(row["granularity"]).replace(MEMBERS, "combination").partition(":")
     )
-    how, _, factor = reading.partition("=")
-    suffix = f" ({how} {float(factor):.2f}x)" if factor else ""
+    how, _, saving = reading.partition("=")
+    suffix = f" ({how} {float(saving):.2f}x)" if saving else ""
     return f"{row['scheme']} {granularity} {row['bits']}{suffix}"
 
 

@@ -4,12 +4,12 @@ N weights and O other numbers of the unfolded network (O: batch norms with gamma
 variance, biases), G groups, v parameters per group, k nominal bits.
     baseline  = 2 * (N + O)                              bytes, everything in FP16            (1)
     bytes     = N * k / 8 + 4 * v * G + 2 * O                                                (2)
-    factor    = baseline / bytes                                                              (3)
+    saving    = baseline / bytes                                                              (3)
     room(f)   = the G for which (3), rounded to two decimals, is f                            (4)
 
 (2) with k + 1 instead of k is what PWLQ really stores: its codes say which piece they are of.
 Source  The accounting is inferred (it is not printed in the paper): it is the one under which all
-        of the factors of Baghbanbashi et al. 2023, arXiv 2407.04943, can be met.
+        of the savings of Baghbanbashi et al. 2023, arXiv 2407.04943, can be met.
 """
 
 import math
@@ -56,7 +56,7 @@ def groups(granularity: str) -> int:
     return sum(rules.rows_shape(shape)[0] for shape in yolov7().shapes)
 
 
-def factor(scheme: str, granularity: str, bits: int, *, stored: bool = False) -> float:
+def saving(scheme: str, granularity: str, bits: int, *, stored: bool = False) -> float:
     """Equation (3); with the bits that are really stored if `stored`."""
     rules, network = find_scheme(scheme), yolov7()
     width = rules.code_bits(bits) if stored else bits

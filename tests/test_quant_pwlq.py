@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from refquant.quant import find_scheme, quantize
-from refquant.quant.pwlq import params_of
+from refquant.quant.pwlq import maximum_of, params_of
 
 FORMS = ("pwlq", "pwlq-eq3", "pwlq-code", "pwlq-overlap")
 
@@ -103,6 +103,15 @@ def test_overlapping_pieces_are_worse():
         ends, codes = scheme.encode(x, 4)
         errors[form] = float(((scheme.decode(codes, ends, 4) - x) ** 2).sum())
     assert errors["pwlq-overlap"] > errors["pwlq"]
+
+
+def test_no_weight_lies_beyond_a_maximum_stored_in_float16():
+    x = np.random.default_rng(3).standard_normal((500, 20)).astype(np.float32)
+    largest = abs(x).max(axis=1, keepdims=True)
+    stored = maximum_of(x, np.float16)
+    assert (stored >= largest).all()
+    assert (np.nextafter(stored, np.float16(0)) < largest).all()  # and none is smaller
+    assert (largest.astype(np.float16) < largest).any()  # rounding to nearest would clip
 
 
 def test_a_breakpoint_is_kept_between_a_65536th_of_the_maximum_and_the_maximum():

@@ -25,6 +25,13 @@ def test_stages_of_a_worked_example():
     assert seen[2] == list(range(431, 450))
 
 
+def test_the_last_candidate_of_the_first_stage_is_nine_tenths():
+    # x on the centre's grid of p = 0.9, H = 7, and the maximum: no error at t = 900
+    x = np.append(0.9 * np.arange(-7, 8) / 7, 1.0).astype(np.float32)[None]
+    params = find_scheme("pwlq:search").choose_params(x, 4)
+    assert params["breakpoint"].item() == np.float32(0.9)
+
+
 def test_of_equal_errors_the_smallest_ratio_wins():
     assert best_of(np.array([[100, 200, 300]]), lambda t: np.zeros(t.shape)).tolist() == [[100]]
 

@@ -16,7 +16,7 @@ from refquant.arrays.errors import BadInput
 from refquant.cli import fetch as verb
 from refquant.cli.main import main
 from refquant.formats import download
-from refquant.formats.download import Interrupted, Known, fetch
+from refquant.formats.download import UNKNOWN, Interrupted, Known, fetch
 from refquant.formats.official import known_files, official_facts, official_name
 
 KNOWN = Known(len(DATA), hashlib.sha256(DATA).hexdigest())
@@ -159,9 +159,24 @@ def test_a_server_that_lies_is_found_out(server, tmp_path, behaviour, words):
     assert not (tmp_path / "x.pt").exists()
 
 
-def test_a_length_of_thirty_digits_is_not_believed(server, tmp_path):
-    server.behaviour = lying(length="9" * 30)
-    assert fetch(server.url, tmp_path / "x.pt", KNOWN) == KNOWN.sha256
+@pytest.mark.parametrize("digits", [18, 30, 5000])
+def test_an_absurd_length_is_refused_and_no_disk_filled(server, tmp_path, digits):
+    server.behaviour = lying(length="9" * digits)
+    for known in (KNOWN, UNKNOWN):
+        with pytest.raises(BadInput, match=r"offers 9{3}[,9]* bytes, .*: nothing was kept"):
+            fetch(server.url, tmp_path / "x.pt", known)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_packed_answer_is_not_taken_for_the_file(server, tmp_path):
+    def packed(handler, count):
+        handler.answer(200, Content_Length=2, Content_Encoding="gzip")
+        handler.wfile.write(b"\x1f\x8b")
+
+    server.behaviour = packed
+    with pytest.raises(BadInput, match=r"sends it packed \(gzip\)"):
+        fetch(server.url, tmp_path / "x.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_redirects_are_followed(server, tmp_path):

@@ -80,7 +80,8 @@ def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
             choices = ", ".join(FORMATS)
             raise BadInput(path, "is not an image that can be read", f"use {choices}") from error
         except Exception as error:  # decoders of damaged files raise nearly every kind
-            raise BadInput(path, f"is a damaged image ({error})") from error
+            remedy = "copy it again, or leave it out"
+            raise BadInput(path, f"is a damaged image ({error})", remedy) from error
 
 
 def check_file(path: Path) -> int:

@@ -101,15 +101,27 @@ def transfer(url: str, part: Path, known: Known, advance: Advance, timeout: floa
             discard(part)
             raise Interrupted("the server sent another part than it was asked for")
         total = total_of(response, start)
-        if known.size is not None and total not in (None, known.size):
+        problem = wrong_offer(response, total, known)
+        if problem:
             discard(part)
-            problem = f"the server offers {total:,} bytes, the released file has {known.size:,}"
             raise BadInput(url, problem, "nothing was kept")
         remember_version(part, response)
         most = known.size or total or MOST_BYTES
         append(response, part, start, most, lambda done: advance(done, total))
     if total is not None and size_of(part) < total:
         raise Interrupted("the transfer ended early")
+
+
+def wrong_offer(response: Any, total: int | None, known: Known) -> str:
+    """What is wrong with the file that the server is about to send, in words; "" if nothing is."""
+    packed = response.headers.get("Content-Encoding", "identity")
+    if packed != "identity":
+        return f"the server sends it packed ({packed[:40]}), though it was asked not to"
+    if total is not None and known.size is not None and total != known.size:
+        return f"the server offers {total:,} bytes, the released file has {known.size:,}"
+    if total is not None and total > MOST_BYTES:
+        return f"the server offers {total:,} bytes, more than {MOST_BYTES:,}"
+    return ""
 
 
 def headers_for(part: Path, known: Known) -> dict[str, str]:
@@ -151,8 +163,8 @@ def start_of(response: Any) -> int | None:
 
 def total_of(response: Any, start: int) -> int | None:
     """Bytes of the whole file, as the server says; None where it does not."""
-    length = response.headers.get("Content-Length", "")
-    return start + int(length) if length.isdecimal() and len(length) < 19 else None
+    length = response.headers.get("Content-Length", "")[:30]  # longer ones are absurd as well
+    return start + int(length) if length.isdecimal() else None
 
 
 def append(

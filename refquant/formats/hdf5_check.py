@@ -79,7 +79,8 @@ class Reader:
 
         parent.links.iterate(collect)
         if len(found) > most:
-            raise BadInput(where, f"has more than {most} entries")
+            remedy = "is it a model's file?"
+            raise BadInput(where.removesuffix(": "), f"has more than {most} entries", remedy)
         links = [Link(name, f"{where}/{name[:60].decode('ascii', 'replace')}") for name in found]
         for link in links:
             if not names.fullmatch(link.name):
@@ -110,7 +111,8 @@ class Reader:
             raise BadInput(where, f"attribute {name} is not one string of fixed length")
         self.json_left[name] -= kind.get_size()
         if self.json_left[name] < 0:
-            raise BadInput(where, f"attributes {name} have more than {MOST_JSON} bytes")
+            problem = f"attributes {name} have more than {MOST_JSON} bytes"
+            raise BadInput(where, problem, "is it a model's file?")
         text = np.empty((), f"S{kind.get_size()}")
         attribute.read(text)
         return text.item()
@@ -168,7 +170,8 @@ def as_bad_input(where: object) -> Iterator[None]:
     except BadInput:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
-        raise BadInput(where, f"is cut off or damaged ({error!s:.150})") from error
+        remedy = "copy or download it again"
+        raise BadInput(where, f"is cut off or damaged ({error!s:.150})", remedy) from error
 
 
 def check_start(path: Path) -> None:
@@ -179,7 +182,7 @@ def check_start(path: Path) -> None:
     except OSError as error:
         raise BadInput(path, f"cannot be read ({error.strerror})") from error
     if start != SIGNATURE:
-        raise BadInput(path, "does not begin as an HDF5 file does")
+        raise BadInput(path, "does not begin as an HDF5 file does", "is it a model's file?")
 
 
 def check_storage(layout: h5p.PropDCID, where: str) -> None:

@@ -56,7 +56,7 @@ def check_fields(data: bytes, description: Any) -> None:
                 waiting.append(Message(start, place, inner))
             if fields > MOST_FIELDS or packed > MOST_PACKED:
                 limits = f"{MOST_FIELDS} fields, {MOST_PACKED} bytes of packed integers"
-                raise BadInput("protobuf", f"it has more than {limits}", "is it a detector's?")
+                raise BadInput("protobuf", f"it has more than {limits}", "is it a model's file?")
 
 
 def varint(data: bytes, place: int, end: int) -> tuple[int, int]:
@@ -87,7 +87,7 @@ def value(data: bytes, place: int, end: int, kind: int) -> tuple[int, int]:
 
 
 def no_message() -> BadInput:
-    return BadInput("protobuf", "it is no ONNX file, or cut off")
+    return BadInput("protobuf", "it is no ONNX file, or cut off", "export or copy it again")
 
 
 @functools.cache  # one entry per message of ONNX, about twenty

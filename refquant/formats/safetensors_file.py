@@ -67,7 +67,7 @@ def tensors_in(data: bytes) -> Tensors:
         raise BadInput("safetensors", "this library is not installed", remedy) from error
     length = int.from_bytes(data[:8], "little")
     if length > MOST_HEADER:
-        raise BadInput("header", f"{length} bytes are more than {MOST_HEADER}")
+        raise BadInput("header", f"{length} bytes are more than {MOST_HEADER}", "is it a model's?")
     try:
         entries: dict[str, dict[str, Any]] = dict(deserialize(data))
     except SafetensorError as error:

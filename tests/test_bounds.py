@@ -121,6 +121,14 @@ def test_narrow_storage_keeps_the_declared_bound_and_breaks_the_other(storage):
     assert outside(y, enclose(node, [given(x)], PLAIN)) > 0
 
 
+def test_a_bias_stored_narrow_keeps_the_bound_where_it_is_all_there_is():
+    # The bias is off by nearly half a step of float16, and so is the sum when it is stored.
+    b = np.float32(1 + 2.0**-11 - 2.0**-23)
+    x, w = (np.full((1, 1, 1, 1), v, np.float32) for v in (2.0**-11, -0.984375))
+    y = rounded(rounded(b, "float16") + x * w, "float16")
+    assert outside(y, enclose(conv(w, [b]), [given(x)], Declared(storage="float16"))) == 0
+
+
 def rounded(x: np.ndarray, storage: str) -> np.ndarray:
     if storage == "float16":
         return x.astype(np.float16).astype(np.float32)

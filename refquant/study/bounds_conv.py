@@ -4,9 +4,10 @@
     carried     sum B |w|                                                                   (2)
     direct      g * T + n * tiny,  g = (n + 1) * u_a     (Jeannerod and Rump 2013: any order,
                 fma or not, no condition on n u; the bias is a term of its own)             (3)
-    storage     (2 u_s + u_s**2) * S + tiny_s * (sum |x| + sum |w|), and u_a (1 + u_s)**2
-                for u_a in (3); nothing where the storage is float32                        (4)
-    flushed     2 n 2**-126 + 2**-126 * (sum |x| + sum |w|)                                 (5)
+    storage     (2 u_s + u_s**2) * T + tiny_s * (sum |x| + sum |w| + 1), and u_a (1 + u_s)**2
+                for u_a in (3): x, w and b are rounded; nothing where the storage is float32 (4)
+    flushed     (2n + 3) 2**-126 + 2**-126 * (sum |x| + sum |w|): n products, n + 1 sums, and
+                what goes in and comes out                                                  (5)
     unfolded    W = weight_magnitude, beta = bias_magnitude instead of |w|, |b| in (1), and
                 n + 16 for n + 1: eps, root, quotient, gamma, mean and beta of the batch norm
                 (7), two sums of branches, the two implicit layers (2), the roundings of the
@@ -51,7 +52,7 @@ def enclose_conv(node: Node, x: Enclosed, declared: Declared) -> Enclosed:
     carried = sums(node, x.bound, abs(weight)) if x.bound.any() else 0.0  # (2)
     S = sums(node, abs(x.value) + x.bound, magnitude)
     T = S + offset  # (1)
-    bound = carried + direct(node, x, n, S, T, declared) + n * 2.0**-53 * T  # (3) to (6), (9)
+    bound = carried + direct(node, x, n, T, declared) + n * 2.0**-53 * T  # (3) to (6), (9)
     if declared.algorithm == "any":
         bound = np.maximum(bound, carried + any_algorithm(node, x, magnitude, T, declared))
     largest = min(declared.stored.largest, declared.summed.largest)
@@ -76,9 +77,7 @@ def magnitudes(
     return wide, np.maximum(offset * (1 + 2.0**-23), abs(bias))
 
 
-def direct(
-    node: Node, x: Enclosed, n: int, S: Float64, T: Float64, declared: Declared
-) -> Float64 | float:
+def direct(node: Node, x: Enclosed, n: int, T: Float64, declared: Declared) -> Float64 | float:
     """Equations (3) to (6)."""
     u_s = 0.0 if declared.storage == "float32" else declared.stored.u
     u_a = declared.summed.u
@@ -87,9 +86,10 @@ def direct(
     terms = n + 1 if declared.folded else n + UNFOLDED_ROUNDINGS
     bound: Float64 = terms * u_a * (1 + u_s) ** 2 * T + n * declared.summed.tiny  # (3)
     if u_s:
-        bound = bound + (2 * u_s + u_s**2) * S + declared.stored.tiny * plain_sums(node, x)  # (4)
+        stored = declared.stored.tiny * (plain_sums(node, x) + 1)
+        bound = bound + (2 * u_s + u_s**2) * T + stored  # (4)
     if declared.flush:
-        bound = bound + 2 * n * UNDERFLOW + UNDERFLOW * plain_sums(node, x)  # (5)
+        bound = bound + UNDERFLOW * (2 * n + 3 + plain_sums(node, x))  # (5)
     return bound
 
 

@@ -20,6 +20,7 @@ refquant verify G.h5 theirs.npz --algorithm any --unfolded --flush
 refquant verify G.h5 theirs.npz --only "model.105*" --allow-undecided
 refquant verify q.h5 codes.npz --codes yolov7.h5 NODE.codes and NODE.scale of another quantizer
 """
+MOST_DEVIATIONS = 4  # rows by evidence of which all numbers are printed
 TYPES = ("float32", "float16", "bfloat16", "tf32", "float32-truncated")
 
 
@@ -165,6 +166,8 @@ def show(report: "Report", every: bool) -> None:
         print(table(rows, header) + "\n")
     count = Counter(row["verdict"] or "not given" for row in report.rows)
     print(", ".join(f"{n} {verdict}" for verdict, n in sorted(count.items())))
+    for row in [row for row in report.rows if row["basis"] == "evidence"][-MOST_DEVIATIONS:]:
+        print(f"{row['node']}: {deviation_text(row)}")
     if report.unused:
         print(f"not used: {', '.join(report.unused[:8])}{' ...' * (len(report.unused) > 8)}")
     for row in report.rows:
@@ -174,6 +177,13 @@ def show(report: "Report", every: bool) -> None:
     for key, text in report.hypotheses.items():
         print(f"  {key}  {text}")
     print(f"\n{report.verdict}" + (f": {report.first_wrong}" if report.first_wrong else ""))
+
+
+def deviation_text(row: dict[str, Any]) -> str:
+    """How far a node's tensor is from the golden's: cosine, and elements by float32 steps."""
+    cosine = "-" if row["cosine"] is None else f"{row['cosine']:.9f}"
+    steps = ", ".join(f"{name}: {count}" for name, count in row["ulps"].items() if count)
+    return f"cosine to the golden {cosine}, elements by float32 steps {steps}"
 
 
 def number(value: Any) -> str:
@@ -194,6 +204,8 @@ def show_wrong(row: dict[str, Any]) -> None:
         print(f"  expected {worst['expected']} +- {worst['bound']:.3g}")
         if "sum" in worst:
             show_sum(worst["sum"])
+    if row.get("ulps"):
+        print(f"  {deviation_text(row)}")
     print(f"  cause: {row.get('cause') or 'unknown'}")
     if row.get("note"):
         print(f"  {row['note']}")

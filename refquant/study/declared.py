@@ -88,7 +88,7 @@ class Declared(NamedTuple):
         flushed = "; subnormal numbers may be flushed to zero" if self.flush else ""
         return {
             "H1": ("direct sums in any order" if self.algorithm == "direct" else any_way)
-            + ", round to nearest",
+            + (", sums cut off" if "truncated" in self.accumulator else ", round to nearest"),
             "H2": "no overflow where sums of magnitudes do not overflow" + flushed,
             "H3": f"stored as {self.storage}, accumulated in {self.accumulator}",
             "H4": folded if self.folded else "folded elsewhere or not folded",

@@ -9,8 +9,9 @@ from torch_objects import Objects, save
 
 from refquant.arrays.errors import BadInput
 from refquant.formats import load_model, save_model
-from refquant.formats.state_dict import Tensors, canonical, hint
+from refquant.formats.state_dict import Tensors
 from refquant.formats.state_dict import network as network_of
+from refquant.formats.tensor_names import canonical, hint
 from refquant.graph.architecture import ARCHITECTURES
 from refquant.graph.graph import cast
 from refquant.graph.lower import lower

@@ -6,16 +6,14 @@
     model.L.m.k  ia.k.implicit  im.k.implicit  m2.k       the head's level k
     model.L.anchors  anchor_grid                          anchors in strides, in pixels
 
-L is the layer's index. The names may have prefixes (module., ema., model.), all of them the same
-one, or none. What connects the layers, strides, paddings, activations and the eps of batch norms,
-is not in such a file: it comes from ARCHITECTURES. Filter counts come from the tensors, so that a
-network of any width is read. Every tensor must have its place, and every place its tensor.
+L is the layer's index; prefixes are taken off by tensor_names.py. What connects the layers,
+strides, paddings, activations and the eps of batch norms, is not in such a file: it comes from
+ARCHITECTURES. Filter counts come from the tensors, so that a network of any width is read. Every
+tensor must have its place, and every place its tensor.
 
 After the public code's `fuse`, ia and im are folded but still there: they are left out then.
 """
 
-import functools
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.official import LICENCE
+from refquant.formats.tensor_names import MOST_NAMED, canonical, hint
 from refquant.formats.torch_leaves import BN_ARRAYS
 from refquant.graph.architecture import ARCHITECTURES, EPS, Architecture, pool
 from refquant.graph.blocks import Row
@@ -31,14 +30,9 @@ from refquant.graph.graph import Model, count
 from refquant.graph.lower import lower
 from refquant.graph.module import Layer, Module
 
-NAME = re.compile(
-    r"((?:(?:module|model|ema|_orig_mod)\.){0,4})(\d{1,4})\.([\w.]{1,100})", re.ASCII
-)
 NOT_NEEDED = ("num_batches_tracked", "anchors", "anchor_grid")  # the head asks for its anchors
-MOST_TENSORS = 2**14  # E6E in training form has about 1,750
 SPPCSPC_KERNELS = (1, 1, 3, 1, 1, 3, 1)
 DOWNC_KERNELS = ((1, 1), (3, 2), (1, 1))  # kernel, stride
-MOST_NAMED = 5  # in one message
 
 
 class Tensors(NamedTuple):
@@ -83,58 +77,6 @@ def network(tensors: Tensors, arch: str | None) -> Network:
     unfused = "training" if implicit or auxiliary else "deploy"
     head = "IAuxDetect" if auxiliary else "IDetect" if implicit else "Detect"
     return Network(layers, state.classes(layers[-1]), "fused" if fused else unfused, head)
-
-
-def canonical(names: Iterable[str]) -> dict[str, str]:
-    """ "105.m.0.weight" -> the name in the file; all names must have one prefix in common."""
-    found: dict[str, str] = {}
-    prefixes = set()
-    for name in names:
-        match = NAME.fullmatch(name)
-        if match is None or len(found) >= MOST_TENSORS:
-            raise BadInput("tensors", f"{name[:60]!r} is not the name of a layer's tensor")
-        prefixes.add(match[1])
-        found[f"{int(match[2])}.{match[3]}"] = name
-    if len(prefixes) != 1:
-        listed = ", ".join(repr(prefix) for prefix in sorted(prefixes)[:MOST_NAMED])
-        raise BadInput("tensors", f"their names have {len(prefixes)} prefixes: {listed}")
-    return found
-
-
-def signature(names: Iterable[str]) -> set[tuple[int, str]]:
-    """(layer, what makes its kind known) of each layer that has tensors."""
-    found: dict[int, str] = {}
-    for name in names:
-        index, part = int(name.split(".", 1)[0]), name.split(".", 1)[1]
-        found.setdefault(index, "Conv")
-        for sign, kind in (("rbr_", "RepConv"), ("cv", "DownC"), ("m.", "Detect")):
-            if part.startswith(sign) and found[index] != "SPPCSPC":
-                found[index] = kind
-        if part.startswith("cv7"):
-            found[index] = "SPPCSPC"
-    return set(found.items())
-
-
-def hint(names: Iterable[str]) -> str:
-    """Which architectures have layers with tensors where these names have them."""
-    found = signature(names)
-    fitting = [
-        architecture.name
-        for architecture in ARCHITECTURES.values()
-        for auxiliary in (False, True)
-        if found == with_tensors(architecture, auxiliary)
-    ]
-    if not fitting:
-        return f"it looks like none of {' | '.join(ARCHITECTURES)}"
-    return f"it looks like {' or '.join(dict.fromkeys(fitting))}"
-
-
-@functools.cache  # one entry per architecture and form
-def with_tensors(architecture: Architecture, auxiliary: bool) -> frozenset[tuple[int, str]]:
-    """The signature of a table's rows."""
-    kinds = ("Conv", "RepConv", "SPPCSPC", "DownC", "Detect")
-    rows = enumerate(architecture.rows(auxiliary))
-    return frozenset((i, row.kind) for i, row in rows if row.kind in kinds)
 
 
 class State(NamedTuple):

@@ -8,7 +8,13 @@ import pytest
 
 from refquant.graph.architecture import build
 from refquant.graph.graph import Counts, Model, Node
-from refquant.quant.accounting import accounting, entropy_bits, entropy_bytes, layer_bytes
+from refquant.quant.accounting import (
+    accounting,
+    entropy_bits,
+    entropy_bytes,
+    folded_branches,
+    layer_bytes,
+)
 from refquant.quant.recipe import parse, quantize_model, uniform
 from refquant.quant.tensor import quantize
 
@@ -65,6 +71,18 @@ def test_piecewise_linear_stores_five_bits_where_four_are_said():
     assert (row.bits, row.code_bits) == (4, 5)
     assert row.nominal == 200 * 4 // 8 + 2 * 4 * 4
     assert row.packed == 200 * 5 // 8 + 2 * 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("weights", "branches"), [(72 + 8, [(4, 2, 1, 1)]), (72, []), (72 + 9, [])]
+)
+def test_a_folded_branch_counts_only_where_the_counts_say_that_there_was_one(weights, branches):
+    w = np.zeros((4, 2, 3, 3), np.float32)
+    kind = {"stride": 1, "padding": 1, "activation": "linear"}
+    node = Node("a.rbr_reparam", "conv", ("images",), kind, {"weight": w})
+    head = Node("head", "decode", ("a.rbr_reparam",), {"strides": (8,)}, HEAD)
+    model = Model((node, head), ("x",), True, Counts(weights, 0, 0, 2, 0))
+    assert [shape for _, shape in folded_branches(model)] == branches
 
 
 def test_an_unquantized_model_has_no_saving():

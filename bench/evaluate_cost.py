@@ -1,10 +1,11 @@
 """What an evaluation costs, per image and worker; what 100 of them cost on a cluster.
 
-    python bench/evaluate_cost.py MODEL IMAGES ANNOTATIONS [COUNT [CONF]]
+    python bench/evaluate_cost.py IMAGES ANNOTATIONS MODEL ... [--count 16] [--write]
 
-For a model of random weights choose CONF 1: nothing is found, as its boxes would be noise. The
-first COUNT images (default 16) are evaluated in this process and by two worker processes of
-one thread each, by both protocols. Verified first: both give the same results. Printed:
+The first images are evaluated in this process and by two worker processes of one thread each, by
+both protocols. Models of random weights ("random:yolov7") find nothing, by a confidence of 1, as
+their boxes would be noise. Verified first: both give the same results. `--write` writes
+bench/evaluate_cost.md:
 
     core s per image   processor time of the process: reading, network, NMS; without the start
                        and without scoring; what else runs on the machine matters little      (1)
@@ -14,10 +15,12 @@ one thread each, by both protocols. Verified first: both give the same results. 
     scoring            core seconds of pycocotools per image                                  (4)
     hours = configurations / nodes * images * ((1) / cores of a node + (4)) / 3600            (5)
 
-The last table has (5) for 5000 images and 100 configurations, with the dearer protocol, on nodes
-of 16 cores that take one configuration at a time; a node scores on one core.
+The last table has (5) for 5000 images and 100 configurations, with the dearer protocol and the
+dearest scoring, on nodes of 16 cores that take one configuration at a time; a node scores on one
+core.
 """
 
+import argparse
 import os
 import sys
 import time
@@ -38,6 +41,15 @@ PROTOCOLS = ("square", "yolov7")
 WORKERS = 2
 IMAGES, CONFIGURATIONS, CORES = 5000, 100, 16
 MB = 1e6
+RANDOM_CONF = 1.0
+HEAD = """# What an evaluation costs
+
+Written by `python bench/evaluate_cost.py`; see its docstring. {count} images, a thread per worker,
+{machine}, beside other work.
+
+| model | protocol | core s per image | start, core s | private MB | shared MB | scoring s |
+|---|---|---|---|---|---|---|
+"""
 
 
 class Worker(NamedTuple):
@@ -89,20 +101,16 @@ def scoring(dataset: DataSet, results: Any) -> float:
     return (time.process_time() - start) / len(dataset.images)
 
 
-def main(
-    model_path: str, images: str, annotations: str, count: str = "16", conf: str = "0.001"
-) -> None:
-    dataset = read_dataset(images, annotations)
-    dataset = dataset.only({image.id for image in dataset.images[: int(count)]})
-    model = load_model(model_path)
-    rows, costs = [], []
+def measured(name: str, dataset: DataSet, conf: float) -> tuple[list[str], float, float]:
+    """The lines of one model, and the dearer protocol's (1) and (4)."""
+    model = load_model(name)
+    label = Path(name).name
+    lines, costs = [], []
     for protocol in PROTOCOLS:
         evaluate(model, dataset.only({dataset.images[0].id}), protocol=protocol)  # compiles
-        cost, here = per_image_here(model, dataset, protocol, float(conf))
+        cost, here = per_image_here(model, dataset, protocol, conf)
         with process_pool(WORKERS) as executor:
-            there = evaluate(
-                model, dataset, protocol=protocol, conf=float(conf), executor=executor
-            )
+            there = evaluate(model, dataset, protocol=protocol, conf=conf, executor=executor)
             assert there == here, "two workers gave other results than this process"
             workers = list(look_at(executor).values())
         total = sum(worker.seconds for worker in workers)
@@ -111,20 +119,48 @@ def main(
         shared = max(worker.shared for worker in workers) / MB
         score_cost = scoring(dataset, here.results)
         costs.append((cost, score_cost))
-        rows.append(
-            f"| {protocol} | {cost:.3f} | {start:.1f} | {private:.0f} | {shared:.0f} "
+        lines.append(
+            f"| {label} | {protocol} | {cost:.2f} | {start:.1f} | {private:.0f} | {shared:.0f} "
             f"| {score_cost:.4f} |"
         )
-    print(f"{Path(model_path).name}, {count} images, 1 thread, {os.uname().machine}\n")
-    print("| protocol | core s per image | start, core s | private MB | shared MB | scoring s |")
-    print("|---|---|---|---|---|---|")
-    print("\n".join(rows))
-    print(f"\n| nodes of {CORES} cores | hours |\n|---|---|")
-    cost, score_cost = max(costs)
-    for nodes in (1, 4, 16):
-        hours = CONFIGURATIONS / nodes * IMAGES * (cost / CORES + score_cost) / 3600  # (5)
-        print(f"| {nodes} | {hours:.1f} |")
+    return (lines, *max(costs))
+
+
+def hours(cost: float, score_cost: float, nodes: int) -> float:
+    """(5)."""
+    return CONFIGURATIONS / nodes * IMAGES * (cost / CORES + score_cost) / 3600
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("images", type=Path)
+    parser.add_argument("annotations", type=Path)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--count", type=int, default=16)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).parent))
+    from forward import machine
+
+    dataset = read_dataset(options.images, options.annotations)
+    dataset = dataset.only({image.id for image in dataset.images[: options.count]})
+    found = {
+        name: measured(name, dataset, RANDOM_CONF if name.startswith("random:") else 0.001)
+        for name in options.models
+    }
+    # Of random weights nothing is found, so scoring counts as dear as the dearest model's.
+    score_cost = max(scored for _, _, scored in found.values())
+    text = f"{HEAD.format(count=options.count, machine=machine())}"
+    text += "".join(f"{line}\n" for lines, _, _ in found.values() for line in lines)
+    text += f"\n{IMAGES} images, {CONFIGURATIONS} configurations, nodes of {CORES} cores:\n\n"
+    text += "| model | nodes | hours |\n|---|---|---|\n"
+    for name, (_, cost, _) in found.items():
+        for nodes in (1, 4, 16):
+            text += f"| {Path(name).name} | {nodes} | {hours(cost, score_cost, nodes):.1f} |\n"
+    print(text)
+    if options.write:
+        Path(__file__).with_suffix(".md").write_text(text)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,5 +1,6 @@
-"""The public names of refquant: there, importable one by one, and what the README shows works."""
+"""What a stranger meets first: the public names, the README's example and figures, the links."""
 
+import json
 import re
 import subprocess
 import sys
@@ -49,3 +50,34 @@ def test_the_example_of_the_readme_runs(capsys):
     exec(example, {})
     # 32 filters of 27 codes of half a byte, each with a scale of 4 bytes and a zero point of 1
     assert capsys.readouterr().out.startswith("(32, 27) 592 ")
+
+
+def test_the_costs_in_the_readme_are_those_that_were_measured():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    table = (ROOT / "bench" / "evaluate_cost.md").read_text()
+    costs = dict(re.findall(r"\| (\S+ \| \w+) \| ([\d.]+) \|", table))
+    square = costs["yolov5s_v6.0.pt | square"], costs["random:yolov7 | square"]
+    public = costs["yolov5s_v6.0.pt | yolov7"], costs["random:yolov7 | yolov7"]
+    hours = [costs[f"random:yolov7 | {nodes}"] for nodes in (1, 4, 16)]
+    assert "{} for YOLOv5s and {} for YOLOv7".format(*square) in text
+    assert "{} and {} with `yolov7`".format(*public) in text
+    assert "about {} hours on one node, {} on four, {} on sixteen".format(*hours) in text
+
+
+@pytest.mark.parametrize("name", ["study", "yolov5s"])
+def test_the_losses_in_the_readme_are_those_of_the_recorded_studies(name):
+    rows = json.loads((ROOT / "docs" / name / "results.json").read_text())["configurations"]
+    losses = {row["name"]: -row["loss"]["points"] for row in rows}
+    pair = f"{losses['affine filter 4']:.1f} and {losses['pwlq filter 4']:.1f}"
+    assert pair in " ".join((ROOT / "README.md").read_text().split())
+
+
+FOLDERS = (".", "docs", "docs/*", "weights", "bench")
+PAGES = sorted({page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md")})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    inside = [link for link in links if not link.startswith(("http", "#"))]
+    assert [link for link in inside if not (page.parent / link.partition("#")[0]).exists()] == []

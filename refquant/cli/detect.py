@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from refquant.detect.predict import Detections
+    from refquant.graph.graph import Model
 
 EXAMPLE = """
 refquant detect yolov7.h5 photo.jpg                      text on stdout
@@ -59,8 +60,6 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from refquant.detect.image import read_image
-    from refquant.detect.predict import detect
     from refquant.formats import load_model
 
     paths = image_files(options.images)
@@ -69,29 +68,39 @@ def run(options: argparse.Namespace) -> int:
     found, failed = [], []
     for path in progress(paths, total=len(paths), what="detect"):
         try:
-            image = read_image(path)
-            detections = detect(
-                model,
-                image,
-                conf=options.conf,
-                iou=options.iou,
-                size=options.size,
-                nms=options.nms,
-                threads=options.threads,
-            )
-            if options.output is not None:
-                write_picture(image, targets[path], detections, model.class_names)
+            entry = looked_at(options, model, path, targets.get(path))
         except BadInput as error:
             print(f"refquant: {error}", file=sys.stderr)
             failed.append({"image": str(path), "error": str(error)})
             continue
-        entry = {"image": str(path), "detections": rows(detections, model.class_names)}
         found.append(entry)
         if not options.json:
             print_text(entry)
     if options.json:
         print_json({"images": found, "failed": failed})
     return 3 if failed else 0
+
+
+def looked_at(
+    options: argparse.Namespace, model: "Model", path: Path, target: Path | None
+) -> dict[str, Any]:
+    """What was found in one image, which is drawn into `target` if there is one."""
+    from refquant.detect.image import read_image
+    from refquant.detect.predict import detect
+
+    image = read_image(path)
+    detections = detect(
+        model,
+        image,
+        conf=options.conf,
+        iou=options.iou,
+        size=options.size,
+        nms=options.nms,
+        threads=options.threads,
+    )
+    if target is not None:
+        write_picture(image, target, detections, model.class_names)
+    return {"image": str(path), "detections": rows(detections, model.class_names)}
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

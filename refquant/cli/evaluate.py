@@ -54,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="RESULTS",
         help="the difference in AP to these COCO results, with its 95%% interval",
     )
-    add_workers(parser)
+    add_workers(parser, "the folder of RESULTS")
     parser.set_defaults(run=run)
 
 

@@ -2,9 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refquant.cli.common import MODEL_HELP, add_verb, print_json, table
+
+if TYPE_CHECKING:
+    from refquant.graph.graph import Model
 
 EXAMPLE = """
 refquant info yolov7.h5
@@ -29,19 +32,7 @@ def run(options: argparse.Namespace) -> int:
         model = load_model(options.model, fold=False)
     path = Path(options.model)
     sizes = accounting(model, path.stat().st_size if path.is_file() else None)
-    facts = {
-        "model": options.model,
-        "source": dict(model.source),
-        "official": official(model.source.get("sha256", "")),
-        "licence": model.licence,
-        "folded": model.folded,
-        "classes": len(model.class_names),
-        "strides": [int(stride) for stride in model.head.attributes["strides"]],
-        "nodes": len(model.nodes),
-        "convolutions": len(sizes["layers"]),
-        "parameters": model.parameters,
-        "parameters_unfolded": model.counts.parameters,
-    }
+    facts = facts_of(options.model, model, len(sizes["layers"]))
     if options.json:
         print_json({**facts, **sizes})
         return 0
@@ -55,6 +46,23 @@ def run(options: argparse.Namespace) -> int:
         print()
         print(layers_table(sizes["layers"]))
     return 0
+
+
+def facts_of(name: str, model: "Model", convolutions: int) -> dict[str, Any]:
+    """What a model is."""
+    return {
+        "model": name,
+        "source": dict(model.source),
+        "official": official(model.source.get("sha256", "")),
+        "licence": model.licence,
+        "folded": model.folded,
+        "classes": len(model.class_names),
+        "strides": [int(stride) for stride in model.head.attributes["strides"]],
+        "nodes": len(model.nodes),
+        "convolutions": convolutions,
+        "parameters": model.parameters,
+        "parameters_unfolded": model.counts.parameters,
+    }
 
 
 def official(sha256: str) -> str | None:

@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
         "--resamples", type=positive, default=1000, help="for intervals (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of them (default: %(default)s)")
-    add_workers(parser)
+    add_workers(parser, "DIR")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("refquant-study"), metavar="DIR",
         help="where everything is kept, and continued from (default: %(default)s)",

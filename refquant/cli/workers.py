@@ -11,16 +11,16 @@ from refquant.arrays.errors import BadInput
 from refquant.cli.common import positive, usable_cores
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Who does the work; the result never depends on it."""
+def add_workers(parser: argparse.ArgumentParser, kept: str) -> None:
+    """Who does the work; the result never depends on it. `kept` names where it is kept."""
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="processes that share the images"
     )
     parser.add_argument(
         "--dask",
         metavar="ADDRESS",
-        help="a Dask scheduler, tcp://host:port; its workers must see the images, and the folder "
-        "of RESULTS, under the same path",
+        help=f"a Dask scheduler, tcp://host:port; its workers must see the images, and {kept}, "
+        "under the same path",
     )
     parser.add_argument(
         "--threads",

@@ -1,6 +1,7 @@
 """Which scheme, granularity and width serves trained YOLOv7 weights best, per byte really stored?
 
     python bench/quantize.py measure WEIGHTS.npz     rows into docs/quantization.csv
+                                                     (--scheme, --granularity, --bits: some)
     python bench/quantize.py combine WEIGHTS.npz     into docs/quantization_combined.csv
     python bench/quantize.py write                   docs/quantization_measured.md from both, and
                                                      from the files of bench/quantize_photos.py

@@ -1,5 +1,6 @@
 """docs/quantization.md names everything that there is, and its example runs."""
 
+import csv
 import os
 import re
 import subprocess
@@ -27,6 +28,14 @@ def test_the_bits_of_every_scheme_are_those_of_the_table():
         (line,) = (line for line in TEXT.splitlines() if line.startswith(f"| `{name}` |"))
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         assert cells[2] == ("k" if scheme.code_bits(4) == 4 else "k + 1")
+
+
+def test_every_scheme_is_in_the_files_of_measurements():
+    for name, wanted in (("", {"scheme", "granularity", "bits"}), ("_speed", {"cpu_seconds"})):
+        with (ROOT / "docs" / f"quantization{name}.csv").open(encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        assert wanted <= set(rows[0])
+        assert set(SCHEMES) <= {row["scheme"] for row in rows}
 
 
 def test_the_example_runs():

@@ -10,7 +10,7 @@ import pytest
 from refquant.arrays.errors import BadInput
 from refquant.cli import audit as verb
 from refquant.cli.main import main
-from refquant.formats import save_model
+from refquant.formats import load_model, save_model
 from refquant.graph.architecture import build
 from refquant.quant import every_scheme, quantize, quantize_model
 from refquant.quant.recipe import parse, uniform
@@ -240,6 +240,19 @@ def test_the_wrong_original_is_refused():
         audit(quantize_model(MODEL, uniform()), build("yolov7-tiny", width=0.125, classes=3))
     with pytest.raises(BadInput, match="holds no quantized weight"):
         audit(MODEL)
+
+
+def test_weights_quantized_before_folding_are_not_compared_with_folded_ones(tmp_path, capsys):
+    raw = build("yolov7", width=0.0625, seed=2, classes=2, folded=False)
+    save_model(raw, tmp_path / "raw.h5")
+    save_model(load_model(tmp_path / "raw.h5"), tmp_path / "folded.h5")
+    save_model(quantize_model(raw, uniform()), tmp_path / "q.h5")
+    command = ["audit", str(tmp_path / "q.h5"), "--against"]
+    assert main([*command, str(tmp_path / "raw.h5")]) == 0
+    capsys.readouterr()
+    for layer in ([], ["--layer", "model.105.m.0"]):
+        assert main([*command, str(tmp_path / "folded.h5"), *layer]) == 3
+        assert "quantized before folding: give the unfolded model" in capsys.readouterr().err
 
 
 def test_a_grid_has_a_row_per_scheme_granularity_and_width():

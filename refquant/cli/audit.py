@@ -165,11 +165,14 @@ CODE_COLUMNS = ("code", "level", "count", "lowest", "highest")
 def models(options: argparse.Namespace) -> tuple[Any, Any]:
     """The model as it is stored, and the one to compare with in the same form."""
     from refquant.formats import load_model
+    from refquant.study.audit import check_folding
 
     model = load_model(options.model, fold=False)
     if options.against is None:
         return model, None
-    return model, load_model(options.against, fold=model.folded)
+    against = load_model(options.against, fold=model.folded)
+    check_folding(model, against)
+    return model, against
 
 
 def quantized(model: Any, name: str) -> Any:

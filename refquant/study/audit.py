@@ -192,6 +192,7 @@ def audit(
 
     against   the float model that it was made from: layers of the same names
     """
+    check_folding(model, against)
     rows = []
     for node in model.nodes:
         tensor = node.arrays.get("weight")
@@ -202,6 +203,16 @@ def audit(
         raise BadInput("model", "holds no quantized weight", "quantize it first, or use --grid")
     sizes = accounting(model, file_bytes)
     return {**sizes, "layers": [row._asdict() for row in rows], "total": total_of(rows)}
+
+
+def check_folding(model: Model, against: Model | None) -> None:
+    """Refuse to compare weights quantized before folding with those of a folded model."""
+    if against is not None and against.folded and not model.folded:
+        raise BadInput(
+            "against",
+            "is folded, but the weights were quantized before folding",
+            "give the unfolded model, such as the checkpoint",
+        )
 
 
 def original(model: Model, name: str) -> NDArray[np.float32]:

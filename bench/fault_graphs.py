@@ -88,14 +88,14 @@ def other_slope(graph: Proto, name: str) -> bool:
 
 
 def twice(graph: Proto, name: str) -> bool:
-    """The activation of the node once more behind itself."""
+    """SiLU once more behind itself; LeakyRelu 0.1 twice is LeakyRelu 0.01, the usual slope."""
     last = maker(graph, name)
     if last is None or conv_of(graph, name) is None or f"{name}.linear" not in last.input:
         return False
+    if last.op_type != "Mul":
+        return False
     again = [helper.make_node("Sigmoid", [f"{name}.once"], [f"{name}.s"])]
     again += [helper.make_node("Mul", [f"{name}.once", f"{name}.s"], [name])]
-    if last.op_type == "LeakyRelu":
-        again = [helper.make_node("LeakyRelu", [f"{name}.once"], [name], alpha=0.1)]
     index = list(graph.node).index(last)
     last.output[0] = f"{name}.once"
     for offset, item in enumerate(again, 1):

@@ -35,6 +35,7 @@ from refquant.study.declared import Declared
 LEFT = 16.0
 IMPROVED = 100.0
 MOST = 0.5  # of the filters: so many must be known, and concerned
+CONCERNED = 16.0  # times what a fit leaves: far more than a fit takes from mere rounding
 SPARE = 8
 NEWTON_STEPS = 60
 EPS_RATIO = 10.05  # sqrt(1e-3 / 1e-5), and one half per cent
@@ -81,7 +82,9 @@ class Fit:
         scale = np.maximum(1, abs(fitted) / np.maximum(abs(self.z), 2.0**-60)).clip(1, 64)
         good = (left <= LEFT * self.bound * scale).all()
         # A mistake in the algebra concerns all filters; what hits a few is another one.
-        good &= np.mean((whole > self.bound).any(axis=1)) >= MOST
+        concerned = (whole > self.bound).any(axis=1)
+        concerned |= whole.max(axis=1) > CONCERNED * left.max(axis=1)
+        good &= np.mean(concerned) >= MOST
         return bool(good and whole.max() >= IMPROVED * max(left.max(), 2.0**-60))
 
     def enough(self, unknowns: int) -> bool:

@@ -131,6 +131,24 @@ def test_a_cut_onnx_file_is_bad_input(golden, x, tmp_path):
             verify(golden, tmp_path / "cut.onnx")
 
 
+@pytest.mark.parametrize("place", ["an initializer", "an attribute", "a branch"])
+def test_an_onnx_file_with_data_elsewhere_is_bad_input(golden, tmp_path, place):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make = onnx.helper
+    lie = onnx.TensorProto(name="k", data_type=1, dims=[4], data_location=1)
+    lie.external_data.add(key="location", value="../secret.bin")
+    constant = make.make_node("Constant", [], ["k"], value=lie)
+    branch = make.make_graph([constant], "branch", [], [])
+    choice = make.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    parts = {"an initializer": ([], [lie]), "an attribute": ([constant], [])}
+    nodes, constants = parts.get(place, ([choice], []))
+    model = make.make_model(make.make_graph(nodes, "g", [], [], constants))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BadInput, match=r"m\.onnx: has its weights in another file"):
+        verify(golden, tmp_path / "m.onnx")
+
+
 def test_a_member_whose_bytes_were_changed_is_not_judged(golden, right, tmp_path):
     path = written(tmp_path / "other.npz", right)
     content = bytearray(path.read_bytes())

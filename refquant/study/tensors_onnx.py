@@ -7,7 +7,7 @@ of its optimised graph, as .npz, to judge that one. Memory: all outputs at once.
 A file with weights in other files is refused, since their names come from a stranger.
 """
 
-import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.formats.onnx_fields import check_fields
 from refquant.study.tensors import FLOATS, Tensor
 
 ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -28,12 +29,7 @@ def onnx_tensors(path: Path, x: NDArray[np.float32], threads: int = 1) -> list[T
     except ImportError as error:
         remedy = "pip install 'refquant[onnx]' onnxruntime"
         raise BadInput(path, f"needs {error.name} to run", remedy) from error
-    try:
-        model = onnx.load(os.fspath(path), load_external_data=False)
-    except Exception as error:  # protobuf's own kinds
-        raise BadInput(path, f"is no ONNX model ({error!s:.80})") from error
-    if any(item.data_location == onnx.TensorProto.EXTERNAL for item in model.graph.initializer):
-        raise BadInput(path, "has its weights in another file", "save it as one file")
+    model = parsed(path, onnx.ModelProto)
     names = [name for node in model.graph.node for name in node.output if name]
     known = {item.name for item in model.graph.output}
     model.graph.output.extend(
@@ -54,6 +50,28 @@ def onnx_tensors(path: Path, x: NDArray[np.float32], threads: int = 1) -> list[T
         raise BadInput(path, f"does not run in onnxruntime ({error!s:.150})") from error
     found = {**feed, **dict(zip(names, values, strict=True))}
     return [tensor(name, array) for name, array in found.items() if is_map(array)]
+
+
+def parsed(path: Path, kind: Any) -> Any:
+    """The onnx.ModelProto (`kind`) in a file; its fields are counted before they are parsed."""
+    try:
+        data = path.read_bytes()
+        check_fields(data, kind.DESCRIPTOR)
+        model = kind.FromString(data)
+    except Exception as error:  # protobuf's own kinds
+        raise BadInput(path, f"is no ONNX model ({error!s:.80})") from error
+    if any(item.external_data or item.data_location for item in constants_in(model.graph)):
+        raise BadInput(path, "has its weights in another file", "save it as one file")
+    return model
+
+
+def constants_in(graph: Any) -> Iterator[Any]:
+    """Every tensor of a graph: initializers, attributes, and those of graphs in attributes."""
+    yield from graph.initializer
+    for attribute in (item for node in graph.node for item in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for inner in (attribute.g, *attribute.graphs):
+            yield from constants_in(inner) if inner.node or inner.initializer else ()
 
 
 def is_map(array: Any) -> bool:

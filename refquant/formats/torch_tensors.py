@@ -39,7 +39,7 @@ DTYPES = {
 }
 MAX_AXES = 8  # anchor_grid, which has the most, has 6
 MAX_NUMBERS = 2**40  # of one tensor, an axis of 0 counted as 1: what NumPy can address
-ROOM = 2**24  # bytes beyond the file's size, for small tensors that share or repeat numbers
+ROOM = 2**22  # bytes beyond the file's size, for small tensors that share or repeat numbers
 MOST_NAMES = 20  # named in one message
 
 

@@ -16,7 +16,7 @@ from refquant.arrays.packed import pack_weights
 from refquant.graph import bands, engine
 from refquant.graph.architecture import build
 from refquant.graph.engine import engine_of, prepared
-from refquant.graph.graph import Model
+from refquant.graph.graph import Model, Node
 from refquant.graph.network import Network
 from refquant.graph.plan import can_plan, plan
 from refquant.graph.walk import run, walk, walk_node_by_node
@@ -151,6 +151,17 @@ def test_a_graph_that_is_not_folded_runs_node_by_node():
     assert not can_plan(model)
     *_, (_, expected) = walk_node_by_node(model, x, "ref", 1)
     assert same_bits(run(model, x), expected)
+
+
+def test_a_sum_of_one_map_is_that_map():
+    model = build("yolov7-tiny", 1 / 8, classes=3)
+    first, *others = model.nodes
+    renamed = [
+        replace(n, inputs=tuple("sum" if name == first.name else name for name in n.inputs))
+        for n in others
+    ]
+    longer = model.with_nodes((first, Node("sum", "add", (first.name,)), *renamed))
+    assert same_bits(run(longer, image(1, 3, 64, 64)), run(model, image(1, 3, 64, 64)))
 
 
 def test_a_wrong_arithmetic_and_a_wrong_shape_are_refused():

@@ -73,6 +73,7 @@ def can_plan(model: Model) -> bool:
         all(node.op in OPS_IN_BLOCKS for node in nodes)
         and all(n.op in ("conv", "space_to_depth") for n in nodes if INPUT in n.inputs)
         and all(n.inputs == (INPUT,) for n in nodes if n.op == "space_to_depth")
+        and all(len(n.inputs) > 1 for n in nodes if n.op == "add")
         and all(
             n.attributes["padding"] < n.attributes["kernel"] for n in nodes if n.op == "max_pool"
         )

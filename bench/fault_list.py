@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import fault_graphs as g
 import fault_sources as s
+import fault_types as t
 import numpy as np
 
 FOLDED, UNFOLDED, QUANTIZED = "folded", "unfolded", "4-bit weights"
@@ -87,9 +88,9 @@ FAULTS: tuple[Fault, ...] = (
         "anchor sides", "anchor width and height exchanged",
         g.at_levels(".anchors", lambda a, level: a[..., ::-1]),
     ),
-    folded("float16 tensors", "stored as float16", s.half_stored),
-    folded("bfloat16 products", "inputs and weights rounded to bfloat16", s.bfloat_cores),
-    folded("float16 sums, n <= 500", "float16 accumulation", s.half_sums),
+    folded("float16 tensors", "stored as float16", t.half_stored),
+    folded("bfloat16 products", "inputs and weights rounded to bfloat16", t.bfloat_cores),
+    folded("float16 sums, n <= 500", "float16 accumulation", t.half_sums),
     unfolded("epsilon 1e-5 for 1e-3", "wrong eps of the batch norm", s.wrong_eps),
     unfolded(
         "batch norm left out", "batch norm not folded or folded wrongly",
@@ -125,5 +126,5 @@ FAULTS: tuple[Fault, ...] = (
         "parameters of the next filter", "scales of other groups",
         s.codes(lambda q, scale, z: (q, np.roll(scale, 1), np.roll(z, 1))),
     ),
-    *(Fault(FOLDED, kind, None, change) for kind, change in s.NAMELESS),
+    *(Fault(FOLDED, kind, None, change) for kind, change in t.NAMELESS),
 )  # fmt: skip

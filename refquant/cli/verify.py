@@ -72,15 +72,25 @@ def add_declared(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.codes:
+        return run_codes(options)
+    if options.variants and options.variants < 32:
+        raise BadInput(f"--variants {options.variants}", "fewer than 32 are no evidence: 0 or 32")
+    report = report_of(options)
+    if options.json:
+        print_json(report.as_json())
+    else:
+        show(report, options.all)
+    return exit_code(report.verdict, options.allow_undecided)
+
+
+def report_of(options: argparse.Namespace) -> "Report":
+    """The report on tensors."""
     from refquant.formats import load_model
     from refquant.study.declared import Declared
     from refquant.study.mapping import read_mapping
     from refquant.study.verify import verify
 
-    if options.codes:
-        return run_codes(options)
-    if options.variants and options.variants < 32:
-        raise BadInput(f"--variants {options.variants}", "fewer than 32 are no evidence: 0 or 32")
     declared = Declared(
         options.storage,
         options.accumulator,
@@ -89,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
         options.flush,
         tuple(options.sigmoid),
     )
-    report = verify(
+    return verify(
         options.golden,
         options.other,
         model=load_model(options.model) if options.model else None,
@@ -100,11 +110,6 @@ def run(options: argparse.Namespace) -> int:
         variants=options.variants,
         blame=not options.no_blame,
     )
-    if options.json:
-        print_json(report.as_json())
-    else:
-        show(report, options.all)
-    return exit_code(report.verdict, options.allow_undecided)
 
 
 def run_codes(options: argparse.Namespace) -> int:
@@ -148,6 +153,22 @@ def exit_code(verdict: str, allow_undecided: bool) -> int:
 
 def show(report: "Report", every: bool) -> None:
     """Rows that need a look, or all; the first wrong node, the hypotheses, the verdict."""
+    show_rows(report, every)
+    for row in [row for row in report.rows if row["basis"] == "evidence"][-MOST_DEVIATIONS:]:
+        print(f"{row['node']}: {deviation_text(row)}")
+    if report.unused:
+        print(f"not used: {', '.join(report.unused[:8])}{' ...' * (len(report.unused) > 8)}")
+    for row in report.rows:
+        if row["node"] == report.first_wrong:
+            show_wrong(row)
+    print("\nunder the hypotheses")
+    for key, text in report.hypotheses.items():
+        print(f"  {key}  {text}")
+    print(f"\n{report.verdict}" + (f": {report.first_wrong}" if report.first_wrong else ""))
+
+
+def show_rows(report: "Report", every: bool) -> None:
+    """The table, and how many rows have which verdict."""
     header = ("node", "verdict", "by", "max abs", "of bound", "SQNR dB", "cause or note")
     rows = [
         (
@@ -166,17 +187,6 @@ def show(report: "Report", every: bool) -> None:
         print(table(rows, header) + "\n")
     count = Counter(row["verdict"] or "not given" for row in report.rows)
     print(", ".join(f"{n} {verdict}" for verdict, n in sorted(count.items())))
-    for row in [row for row in report.rows if row["basis"] == "evidence"][-MOST_DEVIATIONS:]:
-        print(f"{row['node']}: {deviation_text(row)}")
-    if report.unused:
-        print(f"not used: {', '.join(report.unused[:8])}{' ...' * (len(report.unused) > 8)}")
-    for row in report.rows:
-        if row["node"] == report.first_wrong:
-            show_wrong(row)
-    print("\nunder the hypotheses")
-    for key, text in report.hypotheses.items():
-        print(f"  {key}  {text}")
-    print(f"\n{report.verdict}" + (f": {report.first_wrong}" if report.first_wrong else ""))
 
 
 def deviation_text(row: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ A shape that fits two layouts takes the layout that most unambiguous tensors of 
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,14 +120,7 @@ def named(
 ) -> dict[str, tuple[Tensor, str]]:
     """Rules (1) to (3)."""
     by_name = {tensor.name: tensor for tensor in tensors}
-    known = {node.name for node in nodes}
-    for ours, theirs in mapping.items():
-        if ours not in known:
-            raise BadInput(f"mapping {ours!r:.80}", "is no node of the golden")
-        if theirs not in by_name:
-            raise BadInput(f"mapping {theirs!r:.80}", "is no tensor of the other side")
-    if len(set(mapping.values())) < len(mapping):
-        raise BadInput("mapping", "gives one tensor to two nodes")
+    check_mapping(mapping, {node.name for node in nodes}, by_name)
     found = {ours: (by_name[theirs], "mapping") for ours, theirs in mapping.items()}
     modules = of_modules([node for node in nodes if node.name not in found], by_name)
     modules = {ours: t for ours, t in modules.items() if t.name not in mapping.values()}
@@ -147,6 +140,19 @@ def named(
         if node.name not in found and key in by_words and same[key] == 1 and not node.activated:
             found[node.name] = (by_words[key], "words")
     return found
+
+
+def check_mapping(
+    mapping: Mapping[str, str], nodes: Collection[str], tensors: Collection[str]
+) -> None:
+    """Every name is known and no tensor is given twice."""
+    for ours, theirs in mapping.items():
+        if ours not in nodes:
+            raise BadInput(f"mapping {ours!r:.80}", "is no node of the golden")
+        if theirs not in tensors:
+            raise BadInput(f"mapping {theirs!r:.80}", "is no tensor of the other side")
+    if len(set(mapping.values())) < len(mapping):
+        raise BadInput("mapping", "gives one tensor to two nodes")
 
 
 def of_modules(nodes: Sequence[Wanted], by_name: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,8 +5,9 @@ cuts them into a random number of pieces, adds each piece by a matrix product (t
 order), then the pieces and the bias in random order, and every SiLU and sigmoid takes one of
 three formulas:
     x / (1 + exp(-x)),    x * (1 / (1 + exp(-x))),    x * (tanh(x / 2) / 2 + 1 / 2)          (1)
-Values are rounded to the declared storage type after every node, weights before; partial sums to
-the declared accumulator, piece by piece, so a narrow accumulator is emulated a little too kindly.
+Values are rounded to the declared storage type after every node, weights before, a bias before or
+not; partial sums to the declared accumulator, piece by piece, so a narrow accumulator is emulated
+a little too kindly.
 
     largest[node] = max over >= 32 variants of max |variant - golden|                        (2)
     k = max |other - golden| / largest                                                       (3)
@@ -87,6 +88,8 @@ def convolved(node: Node, x: Float32, declared: Declared, rng: np.random.Generat
     view = windows(pad(x, node.attributes["padding"]), (R, S), node.attributes["stride"])
     pieces = np.array_split(rng.permutation(C), int(rng.integers(1, min(C, MOST_PIECES) + 1)))
     bias = array_of(node.arrays["bias"])[:, None, None] if "bias" in node.arrays else 0
+    if declared.storage != "float32" and rng.integers(2):
+        bias = rounded(np.asarray(bias, np.float32), declared.storage)
     total = np.zeros((x.shape[0], F, *view.shape[2:4]), np.float32)
     for k in rng.permutation(len(pieces) + 1):
         if k == len(pieces):

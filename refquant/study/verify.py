@@ -19,7 +19,7 @@ job.py makes the rows.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -34,8 +34,8 @@ from refquant.study.evidence import weigh
 from refquant.study.golden_file import Golden, open_golden
 from refquant.study.job import Job, Row
 from refquant.study.judge import CONSISTENT, IMPLAUSIBLE, UNDECIDED, WRONG
-from refquant.study.mapping import Wanted, match_all
-from refquant.study.tensors import tensors_of
+from refquant.study.mapping import Match, Wanted, match_all
+from refquant.study.tensors import Tensor, tensors_of
 from refquant.study.variants import VARIANTS
 
 
@@ -82,20 +82,31 @@ def verify(
         tensors = tensors_of(Path(other), x)
         nodes = wanted(opened, checked)
         chosen = {node.name for node in nodes if chosen_by(only, node.name)}
-        matches = match_all(nodes, tensors, mapping, layout)
-        if not set(matches) & chosen - {INPUT}:  # perhaps in the order of the chosen ones
-            few = [node for node in nodes if node.name in chosen or node.name == INPUT]
-            matches = {} if mapping else match_all(few, tensors, None, layout)
+        matches = matches_of(nodes, tensors, mapping, layout, chosen)
         if not set(matches) & chosen - {INPUT}:
-            raise BadInput(
-                other, "no tensor is a node's", "see --map, and the names in refquant info"
-            )
+            remedy = "see --map, and the names in refquant info"
+            raise BadInput(other, "no tensor is a node's", remedy)
         job = Job(opened, checked, x, matches, declared.checked(), chosen)
         rows = list(job.rows(blame))
         if variants and any(row["verdict"] == UNDECIDED for row in rows):
             weigh(rows, checked, x, job.outputs, declared, variants)
     used = {match.tensor.name for match in matches.values()}
     return report(rows, declared, [t.name for t in tensors if t.name not in used])
+
+
+def matches_of(
+    nodes: Sequence[Wanted],
+    tensors: Sequence[Tensor],
+    mapping: Mapping[str, str] | None,
+    layout: str,
+    chosen: Collection[str],
+) -> dict[str, Match]:
+    """The tensors of all nodes; if none is a chosen one's, of those alone, by their order."""
+    matches = match_all(nodes, tensors, mapping, layout)
+    if mapping or set(matches) & set(chosen) - {INPUT}:
+        return matches
+    few = [node for node in nodes if node.name in chosen or node.name == INPUT]
+    return match_all(few, tensors, None, layout)
 
 
 def chosen_by(patterns: Sequence[str], name: str) -> bool:

@@ -5,6 +5,7 @@ from math import prod
 import numpy as np
 import pytest
 
+from refquant.arrays.errors import BadInput
 from refquant.graph.architecture import ARCHITECTURES, build, layers_of
 from refquant.graph.blocks import Rows
 from refquant.graph.graph import Counts, count
@@ -210,6 +211,12 @@ def test_anchors_are_those_of_the_released_networks(name, first, last):
     assert head.arrays["anchors"].dtype == np.float32
     assert head.arrays["anchors"][0, 0].tolist() == first
     assert head.arrays["anchors"][-1, 2].tolist() == last
+
+
+@pytest.mark.parametrize("options", [{"width": 0}, {"width": 5}, {"classes": 0}])
+def test_a_network_that_cannot_be_is_refused(options):
+    with pytest.raises(BadInput, match="choose"):
+        build("yolov7", **options)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

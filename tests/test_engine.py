@@ -170,6 +170,15 @@ def test_a_wrong_arithmetic_and_a_wrong_shape_are_refused():
         run(model, image(1, 3, 64, 64), arithmetic="exact")
     with pytest.raises(BadInput, match="multiples of 32"):
         run(model, image(1, 3, 64, 65))
+    with pytest.raises(BadInput, match="x: list is no array"):
+        run(model, [[0.0]])
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, 10**6])
+@pytest.mark.parametrize("go", [run, lambda *a, **k: list(walk(*a, **k))], ids=["run", "walk"])
+def test_a_number_of_threads_that_cannot_be_is_refused(go, threads):
+    with pytest.raises(BadInput, match=r"choose 1 \.\.\. 1024"):
+        go(build("yolov7-tiny", 1 / 8), image(1, 3, 64, 64), threads=threads)
 
 
 def hashes(model: Model, x: np.ndarray, threads: int) -> dict[str, str]:

@@ -147,6 +147,8 @@ def test_the_named_protocols_are_the_documented_ones():
         ({"iou": -1}, "iou=-1"),
         ({"size": 0}, "size=0"),
         ({"size": 10**6}, "size=1000000"),
+        ({"size": 64.5}, "size=64.5"),
+        ({"threads": 0}, "threads=0"),
         ({"nms": "soft"}, r"choose exact \| compat"),
     ],
 )

@@ -82,7 +82,7 @@ class Protocol:
     batch: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= LARGEST:
+        if self.size not in range(1, LARGEST + 1):  # whole numbers only
             raise BadInput(f"size={self.size}", f"choose 1 ... {LARGEST}")
         if self.most < 1:
             raise BadInput(f"most={self.most}", "choose 1 or more")

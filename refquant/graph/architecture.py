@@ -84,6 +84,8 @@ def build(
     """
     if not 0 < width <= 4:
         raise BadInput(f"width={width}", "choose a number above 0 and up to 4")
+    if classes < 1:
+        raise BadInput(f"classes={classes}", "choose 1 or more")
     architecture = ARCHITECTURES[name]
     rng = np.random.default_rng(seed)
     arrays = random_arrays(rng)

@@ -26,13 +26,14 @@ from refquant.ops import OPS
 from refquant.ops.subnormals import warn_if_flushed
 
 ARITHMETICS = ("fast", "ref", "math")
+MOST_THREADS = 1024
 
 
 def walk(
     model: Model, x: NDArray[Any], *, arithmetic: str = "fast", threads: int = 1
 ) -> Iterator[tuple[Node, NDArray[Any]]]:
     """Yield (node, output) in order of execution. Outputs do not depend on `threads`."""
-    check_arguments(model, x, arithmetic)
+    check_arguments(model, x, arithmetic, threads)
     if arithmetic == "fast" and can_plan(model):
         from refquant.graph.engine import walk_fast
 
@@ -45,7 +46,7 @@ def run(
     model: Model, x: NDArray[Any], *, arithmetic: str = "fast", threads: int = 1
 ) -> NDArray[Any]:
     """The last output alone, predictions (N, rows, E): walk's, without the cost of looking."""
-    check_arguments(model, x, arithmetic)
+    check_arguments(model, x, arithmetic, threads)
     if arithmetic == "fast" and can_plan(model):
         from refquant.graph import engine
 
@@ -83,16 +84,25 @@ def run_node(
     return getattr(op, arithmetic)(*inputs, **arrays, **options)
 
 
-def check_arguments(model: Model, x: NDArray[Any], arithmetic: str) -> None:
+def check_arguments(model: Model, x: NDArray[Any], arithmetic: str, threads: int) -> None:
     """Refuse what cannot be run, and warn where the CPU would change bits."""
+    check_threads(threads)
     if arithmetic not in ARITHMETICS:
         raise BadInput(f"arithmetic={arithmetic!r}", f"choose {' | '.join(ARITHMETICS)}")
     check_input(model, x)
     warn_if_flushed()
 
 
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads that the engine cannot have."""
+    if not isinstance(threads, int | np.integer) or not 1 <= threads <= MOST_THREADS:
+        raise BadInput(f"threads={threads!r}", f"choose 1 ... {MOST_THREADS}")
+
+
 def check_input(model: Model, x: NDArray[Any]) -> None:
     """Refuse an input that no network of this family takes."""
+    if not isinstance(x, np.ndarray):
+        raise BadInput("x", f"{type(x).__name__} is no array", "give (N, 3, H, W) float32")
     if x.ndim != 4 or x.shape[0] < 1 or x.shape[1] != 3:
         raise BadInput("x", f"shape {x.shape} is not (N, 3, H, W)")
     if any(side < model.stride or side % model.stride for side in x.shape[2:]):

@@ -310,6 +310,12 @@ def test_batches_belong_to_the_protocol_that_has_them(folder):
         evaluate(white_cells(), find_dataset(folder), protocol="square", batch=4)
 
 
+@pytest.mark.parametrize("options", [{"threads": 0}, {"arithmetic": "exact"}])
+def test_options_that_would_fail_every_image_are_refused_at_once(folder, options):
+    with pytest.raises(BadInput, match="choose"):
+        evaluate(white_cells(), find_dataset(folder), **options)
+
+
 def test_nothing_is_printed(folder, capsys):
     evaluate(white_cells(), find_dataset(folder), **PROTOCOL)
     assert capsys.readouterr() == ("", "")

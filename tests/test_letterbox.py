@@ -138,6 +138,8 @@ def test_no_boxes_stay_no_boxes():
 def test_a_target_off_the_stride_is_refused():
     with pytest.raises(BadInput, match="multiple of 32"):
         fit((10, 10), (640, 630))
+    with pytest.raises(BadInput, match=r"image=\(0, 5\): has no pixels"):
+        fit((0, 5), (640, 640))
 
 
 def test_an_unknown_way_back_lists_the_choices():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from refquant.arrays.errors import BadInput
 from refquant.detect.resize import resize_fast, resize_ref, taps
 
 
@@ -88,3 +89,10 @@ def test_a_float_resize_would_be_caught():
     plain = np.rint(image[low, 0, 0] * (1 - f) + image[high, 0, 0] * f)
     difference = np.abs(plain - resize_ref(image, 61, 1)[:, 0, 0])
     assert 0 < difference.max() <= 1
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, -1)])
+@pytest.mark.parametrize("resize", [resize_ref, resize_fast])
+def test_sizes_without_pixels_are_refused(resize, size):
+    with pytest.raises(BadInput, match="choose 1 or more"):
+        resize(np.zeros((4, 4, 3), np.uint8), *size)

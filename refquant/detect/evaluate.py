@@ -23,7 +23,7 @@ from refquant.detect.run_log import header_of, open_log
 from refquant.detect.score import CocoStats, score
 from refquant.detect.tasks import Job, Outcome, Task, file_bytes, jobs_of, outcomes, shared
 from refquant.graph.graph import Model
-from refquant.graph.walk import check_threads
+from refquant.graph.walk import check_way
 
 Progress = Callable[[int, int], None]
 
@@ -55,7 +55,7 @@ def evaluate(
     log        a file that keeps what is done: the same call goes on where the last one ended
     progress   is called with (images done, images in all): at the start, then after every image
     """
-    check_threads(threads)
+    check_way(arithmetic, threads)  # or else every image would fail for it
     side = model.input_size if size is None else size
     rules = protocol_of(protocol, side, conf, iou, nms, max_detections, batch)
     jobs = jobs_of(dataset, rules, model.stride)

@@ -77,8 +77,10 @@ def fit(image: Size, target: Size, *, rectangle: bool = False, stride: int = 32)
     rectangle   cut the bars to the smallest input whose sides are multiples of stride; else the
                 input is the target
     """
-    if min(*image, *target) < 1 or target[0] % stride or target[1] % stride:
-        raise BadInput(f"target={target}", f"not a multiple of {stride} for an image of {image}")
+    if min(image) < 1:
+        raise BadInput(f"image={image}", "has no pixels")
+    if min(target) < 1 or target[0] % stride or target[1] % stride:
+        raise BadInput(f"target={target}", f"not a multiple of {stride} on both sides")
     gain = min(target[0] / image[0], target[1] / image[1])  # (1)
     height, width = (max(1, round(side * gain)) for side in image)  # (2)
     spare = [target[0] - height, target[1] - width]

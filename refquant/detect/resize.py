@@ -21,6 +21,8 @@ Source  the behaviour of OpenCV 4 and 5, which the tests hold this file to where
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.arrays.errors import BadInput
+
 Image = NDArray[np.uint8]
 ONE = 2048  # weights are in units of 2**-11
 
@@ -53,6 +55,7 @@ def column_taps(
 
 def resize_ref(image: Image, height: int, width: int) -> Image:
     """The definition, sample by sample; for study and tests, too slow for photographs."""
+    check(image, height, width)
     rows, columns, channels = image.shape
     i, a0, a1 = column_taps(columns, width)
     j, f = taps(rows, height)
@@ -71,6 +74,7 @@ def resize_ref(image: Image, height: int, width: int) -> Image:
 
 def resize_fast(image: Image, height: int, width: int) -> Image:
     """The same on whole arrays in int32: only the rows that are used, first along, then across."""
+    check(image, height, width)
     rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
         return image.copy()
@@ -86,3 +90,10 @@ def resize_fast(image: Image, height: int, width: int) -> Image:
     y = s[place[:height]] * b0[:, None, None] >> 16
     y += s[place[height:]] * b1[:, None, None] >> 16  # (7)
     return ((y + 2) >> 2).astype(np.uint8)
+
+
+def check(image: Image, height: int, width: int) -> None:
+    """Refuse sizes without pixels."""
+    rows, columns = image.shape[:2]
+    if min(rows, columns, height, width) < 1:
+        raise BadInput("resize", f"{columns}x{rows} to {width}x{height}", "choose 1 or more")

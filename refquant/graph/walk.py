@@ -86,15 +86,15 @@ def run_node(
 
 def check_arguments(model: Model, x: NDArray[Any], arithmetic: str, threads: int) -> None:
     """Refuse what cannot be run, and warn where the CPU would change bits."""
-    check_threads(threads)
-    if arithmetic not in ARITHMETICS:
-        raise BadInput(f"arithmetic={arithmetic!r}", f"choose {' | '.join(ARITHMETICS)}")
+    check_way(arithmetic, threads)
     check_input(model, x)
     warn_if_flushed()
 
 
-def check_threads(threads: int) -> None:
-    """Refuse a number of threads that the engine cannot have."""
+def check_way(arithmetic: str, threads: int) -> None:
+    """Refuse an arithmetic that there is not, and a number of threads that there cannot be."""
+    if arithmetic not in ARITHMETICS:
+        raise BadInput(f"arithmetic={arithmetic!r}", f"choose {' | '.join(ARITHMETICS)}")
     if not isinstance(threads, int | np.integer) or not 1 <= threads <= MOST_THREADS:
         raise BadInput(f"threads={threads!r}", f"choose 1 ... {MOST_THREADS}")
 

@@ -12,10 +12,12 @@ annotations, on the same detections.
                 padding 114, conf 0.001, multi-label NMS at IoU 0.65, 300 detections
     difference  ours - baseline, points of AP. In float32 it may be 0.3 points at most, or this
                 fails; what is quantized is reported.
-`--write` writes the table to bench/real_ap.md.
+The two models are then compared on the 361 images by a paired bootstrap (study/bootstrap.py); its
+processor time is told. `--write` writes it all to bench/real_ap.md.
 """
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from refquant.detect.evaluate import evaluate
 from refquant.detect.score import CocoStats, score
 from refquant.formats import load_model
 from refquant.quant.recipe import quantize_model, uniform
+from refquant.study.bootstrap import compare
 
 BASELINE = {
     ("yolov5s_v6.0", "official"): 0.3908,
@@ -44,12 +47,17 @@ Written by `python bench/real_ap.py`; see its docstring. Quantized: affine, one 
 """
 
 
-def judged(real: Path, logs: Path, name: str, bits: int) -> Iterator[tuple[str, CocoStats]]:
-    """The numbers of one case on either set of images."""
-    sets: dict[str, DataSet] = {
+def sets_of(real: Path) -> dict[str, DataSet]:
+    """Both sets of images."""
+    return {
         key: read_dataset(real / "coco/val2017", real / f"coco/instances_val2017_{file}.json")
         for key, file in SETS.items()
     }
+
+
+def judged(real: Path, logs: Path, name: str, bits: int) -> Iterator[tuple[str, CocoStats]]:
+    """The numbers of one case on either set of images."""
+    sets = sets_of(real)
     model = load_model(real / "weights" / f"{name}.pt")
     if bits != FLOAT:
         model = quantize_model(model, uniform("affine", "filter", bits))
@@ -60,8 +68,21 @@ def judged(real: Path, logs: Path, name: str, bits: int) -> Iterator[tuple[str, 
         yield key, score(dataset, [r for r in stats.results if r["image_id"] in ids])
 
 
+def compared(dataset: DataSet, a: CocoStats, b: CocoStats) -> str:
+    """The paired bootstrap of two models in float32, and what it took."""
+    compare(dataset, a.results, b.results, resamples=2)  # compiles
+    start = time.process_time()
+    found = compare(dataset, a.results, b.results)
+    seconds = time.process_time() - start
+    return (
+        f"YOLOv5s against YOLOv5n: {100 * found.difference:+.2f} points of AP, 95% interval"
+        f" {100 * found.low:+.2f} ... {100 * found.high:+.2f}; {found.resamples:,} resamples of"
+        f" {found.images} images took {seconds:.1f} s on one core."
+    )
+
+
 def main(real: str, logs: str, *options: str) -> None:
-    lines = []
+    lines, pair = [], []
     for name, bits in CASES:
         for key, stats in judged(Path(real), Path(logs), name, bits):
             known = BASELINE[name, key]
@@ -75,6 +96,9 @@ def main(real: str, logs: str, *options: str) -> None:
                 f"| {100 * (stats.AP - known):+.2f} |"
             )
             print(lines[-1], flush=True)
+            pair += [stats] if (bits, key) == (FLOAT, "rep361") else []
+    lines += ["", compared(sets_of(Path(real))["rep361"], *pair)]
+    print(lines[-1])
     if "--write" in options:
         Path(__file__).with_suffix(".md").write_text(HEAD + "\n".join(lines) + "\n")
 

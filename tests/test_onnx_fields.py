@@ -12,6 +12,7 @@ from refquant.formats import load_model, onnx_fields  # noqa: E402
 from refquant.formats.onnx_evaluate import evaluate  # noqa: E402
 from refquant.formats.onnx_fields import check_fields  # noqa: E402
 from refquant.formats.onnx_graph import Converter, MapOf  # noqa: E402
+from refquant.formats.onnx_tail import Raw, decoded_anchors  # noqa: E402
 from refquant.graph.graph import Node  # noqa: E402
 
 MODEL = onnx.ModelProto.DESCRIPTOR
@@ -95,6 +96,17 @@ def test_a_real_export_is_far_from_the_limits(tmp_path, monkeypatch):
     model = onnx_model(build("yolov7-tiny", folded=False), "slices", (64, 64))
     limited(monkeypatch, onnx_fields.MOST_FIELDS // 8, onnx_fields.MOST_PACKED // 8)
     check_fields(model.SerializeToString(), MODEL)
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, 1e300, np.inf, np.nan])
+def test_anchors_that_are_none_are_refused_without_a_warning(size):
+    """1e300 overflows float32; a warning of it would open a file of ours, to print the line."""
+    raw = Raw("raw", 8, (1, 6, 1, 1))
+    entries, anchors = decoded_anchors(np.full((1, 1, 6), 10.0), [raw])
+    assert entries == 6
+    assert anchors.tolist() == [[[10.0, 10.0]]]
+    with pytest.raises(BadInput, match="anchors are not positive and finite"):
+        decoded_anchors(np.full((1, 1, 6), size), [raw])
 
 
 # Work that grew with the square of the file, found by counting what each name costs.

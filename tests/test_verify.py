@@ -193,6 +193,24 @@ def test_a_file_narrower_than_what_was_computed_is_said(golden, right, x, tmp_pa
     assert "rounded" not in row_of(judged(golden, half, tmp_path), "model.0.conv")["note"]
 
 
+def test_predictions_without_a_name_are_known_by_their_shape(golden, right, tmp_path):
+    last = next(name for name in right if "decode" in name)
+    report = judged(golden, {"output": right[last]}, tmp_path)
+    assert row_of(report, last)["mapped_by"] == "shape"
+    assert report.verdict == "consistent"
+    two = {"output": right[last], "again": right[last]}
+    with pytest.raises(BadInput, match="no tensor is a node"):
+        judged(golden, two, tmp_path)
+
+
+def test_numbers_that_are_not_finite_are_counted(golden, right, tmp_path):
+    strange = right["model.0.conv"].copy()
+    strange[0, 0, 0, :2] = np.nan
+    row = row_of(judged(golden, {**right, "model.0.conv": strange}, tmp_path), "model.0.conv")
+    assert row["verdict"] == "wrong"
+    assert row["note"] == "2 elements are not finite"
+
+
 def test_zeros_have_no_cause_but_a_question(golden, right, tmp_path):
     zeros = {**right, "model.0.conv": 0 * right["model.0.conv"]}
     row = row_of(judged(golden, zeros, tmp_path), "model.0.conv")

@@ -182,10 +182,11 @@ class Job:
         note = plain_note(found, golden)
         if note:
             return {"cause": None, "note": note}
-        cause = explain(node, inputs, found, self.declared)
+        row: Row = {"cause": explain(node, inputs, found, self.declared)}
         options = undeclared(node, inputs, found, self.declared)
-        note = f"consistent where declared: {' or '.join(options)}" if options else ""
-        return {"cause": cause, "note": note}
+        if options:
+            row["note"] = f"consistent where declared: {' or '.join(options)}"
+        return row
 
     def forget(self, node: Node, i: int) -> None:
         """Drop recomputed tensors that nobody takes any more."""

@@ -39,7 +39,10 @@ def judge(found: NDArray[Any], enclosed: Enclosed, local: bool) -> Judgement:
     known = ~np.isnan(ratio)
     excess = float(ratio[known].max()) if known.any() else None
     if wrong.any():
-        return Judgement(WRONG, excess, wrong, "")
+        strange = int((wrong & ~np.isfinite(found)).sum())
+        return Judgement(
+            WRONG, excess, wrong, f"{strange} elements are not finite" if strange else ""
+        )
     if not known.all():
         share = f"{int((~known).sum())} of {known.size} elements have no bound"
         return Judgement(UNDECIDED, excess, wrong, share)

@@ -11,8 +11,9 @@ Names, in this order:
     scope       a convolution with an activation is its module's output: the last tensor
                 that lies in that module ("/model.0/act/Mul_output_0" for model.0.conv)      (4)
     order       all that is left, if the sequences of shapes are the same                    (5)
+    shape       the decoded predictions (N, rows, E), if one tensor has their shape          (6)
 A tensor that (1) to (3) give to a node stays with it even if its shape is wrong: then the node is
-wrong. (4) and (5) take only tensors of the right shape, and each tensor once.
+wrong. (4) to (6) take only tensors of the right shape, and each tensor once.
 
 Layouts of a map (N, C, H, W), N may be left out where it is 1:
     NCHW, NHWC, NAHWE (heads: (N, A, H, W, E), A * E = C);   of predictions (N, rows, E): NRE, NER
@@ -107,7 +108,7 @@ def match_all(
     found = named(nodes, tensors, mapping or {})
     taken = {tensor.name for tensor, _ in found.values()}
     rest = [tensor for tensor in tensors if tensor.name not in taken]
-    for rule in (scoped, ordered):
+    for rule in (scoped, ordered, decoded):
         missing = [node for node in nodes if node.name not in found]
         new = rule(missing, rest)
         found |= new
@@ -203,6 +204,17 @@ def ordered(nodes: Sequence[Wanted], tensors: Sequence[Tensor]) -> dict[str, tup
         if all(layouts_of(node.shape, tensor.shape) for node, tensor in pairs):
             return {node.name: (tensor, "order") for node, tensor in pairs}
     return {}
+
+
+def decoded(nodes: Sequence[Wanted], tensors: Sequence[Tensor]) -> dict[str, tuple[Tensor, str]]:
+    """Rule (6)."""
+    fits = [
+        (node.name, tensor)
+        for node in nodes
+        for tensor in tensors
+        if len(node.shape) == 3 and layouts_of(node.shape, tensor.shape)
+    ]
+    return {name: (tensor, "shape") for name, tensor in fits} if len(fits) == 1 else {}
 
 
 def with_layouts(

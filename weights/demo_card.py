@@ -75,6 +75,13 @@ def class_table(per_class: Any) -> str:
     return "\n".join(["| class | AP |", "|---|---|", *rows])
 
 
+def by_area(dataset: DataSet) -> dict[str, int]:
+    """True boxes of every range of areas that COCO has: up to 32**2, up to 96**2 pixels, above."""
+    areas = [truth.area for truth in dataset.truths]
+    small, medium = (sum(area <= side**2 for area in areas) for side in (32, 96))
+    return {"small": small, "medium": medium - small, "large": len(areas) - medium}
+
+
 def main() -> None:
     facts = json.loads((HERE / "demo.json").read_text(encoding="utf-8"))
     if sha256_of(HERE / "demo") != facts["data_sha256"]:
@@ -92,6 +99,7 @@ def main() -> None:
         classes=len(NAMES),
         image_count=len(dataset.images),
         truth_count=len(dataset.truths),
+        **by_area(dataset),
         parameters=model.counts.parameters,
         folded=model.parameters,
         megabytes=f"{(HERE / 'demo.h5').stat().st_size / 1e6:.2f}",

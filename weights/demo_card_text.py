@@ -47,8 +47,8 @@ On the validation set, by `evaluate` at size {input_size} (conf 0.001, IoU 0.65)
 |---|---|---|---|---|---|
 | {AP} | {AP50} | {AP75} | {APs} | {APm} | {APl} |
 
-By COCO's areas {small} of the true boxes are small, {medium} medium and {large} large: APl rests on
-these {large} alone.
+By COCO's areas {small} of the true boxes are small, {medium} medium and {large} large: APl rests
+on these {large} alone.
 
 The unfolded network in PyTorch, with the same decode, NMS and judge: AP {torch_points}; the
 difference is {difference} points. One evaluation took {seconds} s on {threads} threads.

@@ -183,65 +183,61 @@ def pool_average(graph: Proto, name: str) -> bool:
     return True
 
 
-def image(*make: Callable[[str], Any]) -> Change:
-    """A wrong preparation between the image and the first node."""
-
-    def fault(graph: Proto, name: str) -> bool:
-        readers = [n for n in graph.node if graph.input[0].name in n.input]
-        first = maker(graph, name)
-        conv = conv_of(graph, name)
-        if first is None or not any(r in (first, conv) for r in readers):
-            return False
-        nodes = make[0](graph)
-        for reader in readers:
-            for i, item in enumerate(reader.input):
-                if item == graph.input[0].name:
-                    reader.input[i] = "wrong image"
-        put(graph, graph.node[0], *nodes)
-        return True
-
-    return fault
-
-
-def bgr(graph: Proto) -> list[Proto]:
-    add_constant(graph, "bgr", np.array([2, 1, 0], np.int64))
-    inputs = [graph.input[0].name, "bgr"]
-    return [helper.make_node("Gather", inputs, ["wrong image"], axis=1)]
-
-
-def undivided(graph: Proto) -> list[Proto]:
-    add_constant(graph, "255", np.array(255, np.float32))
-    return [helper.make_node("Mul", [graph.input[0].name, "255"], ["wrong image"])]
-
-
-def at_levels(suffix: str, change: Callable[[np.ndarray, int], np.ndarray]) -> Any:
-    """A constant of the decode changed at every level."""
-
-    def fault(graph: Proto, name: str) -> bool:
-        names = [i.name for i in graph.initializer if i.name.startswith(f"{name}.")]
-        chosen = [n for n in names if n.endswith(suffix)]
-        for level, item in enumerate(chosen):
-            write(graph, item, change(read(graph, item), level).astype(np.float32))
-        return bool(chosen)
-
-    return fault
-
-
-def without_sigmoid(graph: Proto, name: str) -> bool:
-    found = [
-        n for n in graph.node if n.op_type == "Sigmoid" and n.output[0].startswith(f"{name}.")
-    ]
-    found = [n for n in found if n.output[0].endswith(".sigmoid")] if found else []
-    for item in found:
-        if ".decode" in name:
-            item.op_type = "Identity"
-    return bool(found) and ".decode" in name
-
-
 def summand_missing(graph: Proto, name: str) -> bool:
     add = maker(graph, name)
     if add is None or add.op_type != "Add":
         return False
     put(graph, add, helper.make_node("Identity", [add.input[1]], [name]))
     graph.node.remove(add)
+    return True
+
+
+def summand_twice(graph: Proto, name: str) -> bool:
+    add = maker(graph, name)
+    if add is None or add.op_type != "Add":
+        return False
+    put(graph, add, helper.make_node("Add", [add.input[0], add.input[1]], [f"{name}.once"]))
+    add.input[0] = f"{name}.once"
+    return True
+
+
+def input_twice(graph: Proto, name: str) -> bool:
+    """The second input of a concat in the place of the first; of other shapes it does not run."""
+    join = maker(graph, name)
+    if join is None or join.op_type != "Concat" or ".decode" in name:
+        return False
+    if len(join.input) < 2 or join.input[0] == join.input[1]:
+        return False
+    join.input[0] = join.input[1]
+    return True
+
+
+def pool_smaller(graph: Proto, name: str) -> bool:
+    """A window of 3 where there are wider ones of stride 1."""
+    pool = maker(graph, name)
+    if pool is None or pool.op_type != "MaxPool" or attribute(pool, "strides").ints[0] != 1:
+        return False
+    if attribute(pool, "kernel_shape").ints[0] <= 3:
+        return False
+    attribute(pool, "kernel_shape").ints[:] = [3, 3]
+    attribute(pool, "pads").ints[:] = [1, 1, 1, 1]
+    return True
+
+
+def pool_left_out(graph: Proto, name: str) -> bool:
+    pool = maker(graph, name)
+    if pool is None or pool.op_type != "MaxPool" or attribute(pool, "strides").ints[0] != 1:
+        return False
+    put(graph, pool, helper.make_node("Identity", [pool.input[0]], [name]))
+    graph.node.remove(pool)
+    return True
+
+
+def filters_reversed(graph: Proto, name: str) -> bool:
+    """Weights and biases of the filters in reverse order."""
+    conv = conv_of(graph, name)
+    if conv is None:
+        return False
+    for item in conv.input[1:]:
+        write(graph, item, read(graph, item)[::-1])
     return True

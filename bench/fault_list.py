@@ -2,10 +2,13 @@
 
 from typing import NamedTuple
 
+import fault_decode as d
 import fault_graphs as g
+import fault_images as i
 import fault_sources as s
 import fault_types as t
 import numpy as np
+from onnx import TensorProto
 
 FOLDED, UNFOLDED, QUANTIZED = "folded", "unfolded", "4-bit weights"
 
@@ -34,6 +37,7 @@ def quantized(kind: str, cause: str, change: g.Change) -> Fault:
 FAULTS: tuple[Fault, ...] = (
     folded("bias set to 0", "bias missing", g.bias(lambda b: 0 * b)),
     folded("bias times 2", "bias doubled", g.bias(lambda b: 2 * b)),
+    folded("bias times -1", "bias subtracted", g.bias(lambda b: -b)),
     folded("activation removed", "activation missing", g.activation(g.node("Identity"))),
     folded("Relu", "ReLU for the activation", g.activation(g.node("Relu"))),
     folded("HardSwish", "another activation", g.activation(g.node("HardSwish"))),
@@ -55,7 +59,13 @@ FAULTS: tuple[Fault, ...] = (
         "pads 2,1,0,1", "padding off by one", g.pads(lambda p: [p[0] + 1, p[1], p[2] - 1, p[3]], 1)
     ),
     folded("edge padding", "border not padded with zeros", g.edge_padding),
+    folded(
+        "input channels reversed", "input channels reversed or exchanged",
+        g.reweighted(lambda w: w[:, ::-1]),
+    ),
+    folded("filters reversed", "output channels in another order", g.filters_reversed),
     folded("concat swapped", "concat order", g.concat_swapped),
+    folded("concat input twice", "one input of the concat taken twice", g.input_twice),
     folded(
         "linear resize", "upsampling bilinear for nearest",
         g.resize(mode="linear", coordinate_transformation_mode="half_pixel"),
@@ -67,29 +77,51 @@ FAULTS: tuple[Fault, ...] = (
         ),
     ),
     folded("pool padded with 0", "pooling padded with 0 for -inf", g.pool_zero),
+    folded("pool of 3", "pooling window of another size", g.pool_smaller),
+    folded("pool left out", "pooling without a window", g.pool_left_out),
     folded("average pool", "average for maximum", g.pool_average),
     folded("summand missing", "one summand missing", g.summand_missing),
-    folded("BGR", "BGR for RGB", g.image(g.bgr)),
-    folded("not divided by 255", "no division by 255", g.image(g.undivided)),
-    folded("no sigmoid", "sigmoid missing in the decode", g.without_sigmoid),
+    folded("summand twice", "one summand doubled", g.summand_twice),
+    folded("BGR", "BGR for RGB", i.image(i.bgr)),
+    folded("not divided by 255", "no division by 255", i.image(i.undivided)),
+    folded("BGR, not divided", "BGR, and no division by 255", i.image(i.undivided_bgr)),
+    folded("divided again", "division by 255 twice", i.image(i.scaled(1 / 255, 0))),
+    folded("2x - 1", "division by 256 or a shift", i.image(i.scaled(2, -1))),
+    folded("ImageNet", "normalized with ImageNet's means", i.image(i.normalized)),
+    folded("mirrored", "image mirrored", i.image(i.mirrored)),
+    folded("channels last", "NHWC read as NCHW", i.image(i.channels_last)),
+    folded("no sigmoid", "sigmoid missing in the decode", d.without_sigmoid),
     folded(
         "grid x and y", "grid order: x and y exchanged",
-        g.at_levels(".cell", lambda c, level: c[..., ::-1]),
+        d.at_levels(".cell", lambda c, level: c[..., ::-1]),
     ),
     folded(
         "grid without half", "grid without its half cell",
-        g.at_levels(".cell", lambda c, level: c + c.flat[0] * -1),
+        d.at_levels(".cell", lambda c, level: c + c.flat[0] * -1),
     ),
     folded(
         "anchors reversed", "anchor order within a level",
-        g.at_levels(".anchors", lambda a, level: a[:, ::-1]),
+        d.at_levels(".anchors", lambda a, level: a[:, ::-1]),
     ),
     folded(
         "anchor sides", "anchor width and height exchanged",
-        g.at_levels(".anchors", lambda a, level: a[..., ::-1]),
+        d.at_levels(".anchors", lambda a, level: a[..., ::-1]),
     ),
-    folded("float16 tensors", "stored as float16", t.half_stored),
-    folded("bfloat16 products", "inputs and weights rounded to bfloat16", t.bfloat_cores),
+    folded("anchors rotated", "anchors of another level", d.anchors_rotated),
+    folded("boxes in cells", "boxes not multiplied by the stride", d.in_cells),
+    folded("sides not squared", "width and height of another formula", d.not_squared),
+    folded("anchors last", "rows of the grid in another order", d.anchors_last),
+    folded("levels reversed", "levels in another order", d.levels_reversed),
+    folded("bfloat16 tensors", "stored as bfloat16", t.stored(TensorProto.BFLOAT16)),
+    folded(
+        "float16 products", "inputs and weights rounded to tf32 or float16",
+        t.cores(TensorProto.FLOAT16),
+    ),
+    folded("float16 tensors", "stored as float16", t.stored(TensorProto.FLOAT16)),
+    folded(
+        "bfloat16 products", "inputs and weights rounded to bfloat16",
+        t.cores(TensorProto.BFLOAT16),
+    ),
     folded("float16 sums, n <= 500", "float16 accumulation", t.half_sums),
     unfolded("epsilon 1e-5 for 1e-3", "wrong eps of the batch norm", s.wrong_eps),
     unfolded(
@@ -116,11 +148,14 @@ FAULTS: tuple[Fault, ...] = (
         "zero points of 0", "zero point left out",
         s.codes(lambda q, scale, z: (q, scale, 0 * z)),
     ),
-    quantized("zero point added", "sign of the zero point", s.plus_zero_point),
+    quantized(
+        "zero point added", "sign of the zero point", s.decoded(lambda q, c, z: (q + z) * c)
+    ),
     quantized(
         "zero points of 8", "one zero point for all groups",
         s.codes(lambda q, scale, z: (q, scale, 0 * z + 8)),
     ),
+    quantized("codes as signed", "codes taken as signed", s.decoded(s.signed)),
     quantized("nibbles exchanged", "low and high nibble exchanged", s.codes(s.nibbles)),
     quantized(
         "parameters of the next filter", "scales of other groups",

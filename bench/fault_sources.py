@@ -129,15 +129,24 @@ def nibbles(q: np.ndarray, s: np.ndarray, z: np.ndarray) -> tuple:
     return q.reshape(-1, 2)[:, ::-1].reshape(q.shape), s, z
 
 
-def plus_zero_point(graph: Proto, name: str) -> bool:
-    """w = (code + zero_point) * scale."""
-    conv = conv_of(graph, name)
-    decode = None if conv is None else maker(graph, conv.input[1])
-    if decode is None or decode.op_type != "DequantizeLinear":
-        return False
-    q, s, z = (read(graph, item) for item in decode.input)
-    shape = [-1 if i == attribute(decode, "axis").i else 1 for i in range(q.ndim)]
-    wrong = (q.astype(np.float32) + z.astype(np.float32).reshape(shape)) * s.reshape(shape)
-    graph.node.remove(decode)
-    add_constant(graph, conv.input[1], wrong.astype(np.float32))
-    return True
+def decoded(change: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Change:
+    """Codes decoded otherwise: w of (codes, scale, zero point) in float32."""
+
+    def fault(graph: Proto, name: str) -> bool:
+        conv = conv_of(graph, name)
+        decode = None if conv is None else maker(graph, conv.input[1])
+        if decode is None or decode.op_type != "DequantizeLinear":
+            return False
+        q, s, z = (read(graph, item).astype(np.float32) for item in decode.input)
+        shape = [-1 if i == attribute(decode, "axis").i else 1 for i in range(q.ndim)]
+        wrong = change(q, s.reshape(shape), z.reshape(shape))
+        graph.node.remove(decode)
+        add_constant(graph, conv.input[1], wrong.astype(np.float32))
+        return True
+
+    return fault
+
+
+def signed(q: np.ndarray, s: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Codes of 4 bits in two's complement."""
+    return (np.where(q >= 8, q - 16, q) - z) * s

@@ -19,31 +19,38 @@ def through(graph: Proto, x: str, y: str, kind: int) -> Iterator[Proto]:
     yield helper.make_node("Cast", [f"{y}.narrow"], [y], to=TensorProto.FLOAT)
 
 
-def half_stored(graph: Proto, name: str) -> bool:
-    """Weight, bias, input and output in float16, sums in float32."""
-    conv, last = conv_of(graph, name), maker(graph, name)
-    if conv is None:
-        return False
-    for item in conv.input[1:]:
-        write(graph, item, read(graph, item).astype(np.float16).astype(np.float32))
-    put(graph, conv, *through(graph, conv.input[0], f"{name}.in", TensorProto.FLOAT16))
-    conv.input[0] = f"{name}.in"
-    index = list(graph.node).index(last)
-    last.output[0] = f"{name}.wide"
-    for offset, item in enumerate(through(graph, f"{name}.wide", name, TensorProto.FLOAT16), 1):
-        graph.node.insert(index + offset, item)
-    return True
+def stored(kind: int) -> Change:
+    """Weight, bias, input and output in a narrow type, sums in float32."""
+
+    def fault(graph: Proto, name: str) -> bool:
+        conv, last = conv_of(graph, name), maker(graph, name)
+        if conv is None:
+            return False
+        for i, item in enumerate(list(conv.input)):
+            put(graph, conv, *through(graph, item, f"{name}.in{i}", kind))
+            conv.input[i] = f"{name}.in{i}"
+        index = list(graph.node).index(last)
+        last.output[0] = f"{name}.wide"
+        for offset, item in enumerate(through(graph, f"{name}.wide", name, kind), 1):
+            graph.node.insert(index + offset, item)
+        return True
+
+    return fault
 
 
-def bfloat_cores(graph: Proto, name: str) -> bool:
-    """Weight and input rounded to bfloat16, the rest in float32."""
-    conv = conv_of(graph, name)
-    if conv is None:
-        return False
-    for i in (0, 1):
-        put(graph, conv, *through(graph, conv.input[i], f"{name}.in{i}", TensorProto.BFLOAT16))
-        conv.input[i] = f"{name}.in{i}"
-    return True
+def cores(kind: int) -> Change:
+    """Weight and input rounded to a narrow type, the rest in float32."""
+
+    def fault(graph: Proto, name: str) -> bool:
+        conv = conv_of(graph, name)
+        if conv is None:
+            return False
+        for i in (0, 1):
+            put(graph, conv, *through(graph, conv.input[i], f"{name}.in{i}", kind))
+            conv.input[i] = f"{name}.in{i}"
+        return True
+
+    return fault
 
 
 def half_sums(graph: Proto, name: str) -> bool:

@@ -139,6 +139,17 @@ def test_an_unfolded_model_is_folded_on_loading_as_on_reading_a_checkpoint(tmp_p
     assert same(load_model(path), folded)
 
 
+def test_numbers_that_folding_cannot_take_are_folded_without_a_warning(tmp_path):
+    """A warning would print, and open, a line of ours. Pytest makes errors of warnings."""
+    model = build("yolov7-tiny", folded=False)
+    (norm, *_) = (node for node in model.nodes if node.op == "batch_norm")
+    for key, number in (("variance", -1.0), ("weight", np.inf), ("mean", np.nan)):
+        arrays = {**norm.arrays, key: np.full_like(norm.arrays[key], number)}
+        path = saved(with_node(model, norm.name, arrays=arrays), tmp_path)
+        folded = load_model(path)
+        assert not np.isfinite(folded.nodes[0].arrays["bias"]).all(), key
+
+
 def test_equal_models_make_equal_files(tmp_path):
     for model in (small_model(), quantized()):
         first = saved(model, tmp_path, "first.h5").read_bytes()

@@ -25,11 +25,11 @@ from h5py import h5f, h5fd, h5g, h5p
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
 from refquant.formats.content_hash import Group, content_sha256
+from refquant.formats.finish import finish
 from refquant.formats.hdf5_check import MOST_JSON, NODE_NAME, read_groups
 from refquant.formats.model_check import check_model
 from refquant.formats.node_json import group_of, node_of
 from refquant.formats.strict_json import all_typed, decode, encode, record, typed
-from refquant.graph.fold import fold as fold_model
 from refquant.graph.graph import Counts, Model
 from refquant.ops.conv import ARITHMETIC_VERSION
 
@@ -140,7 +140,7 @@ def read(path: str | os.PathLike[str], *, fold: bool = True) -> Model:
         raise BadInput(path, f"strides {root['strides']!r:.60} are not those of the head")
     if model.folded or not fold:
         return model
-    return fold_model(model, np.float32)
+    return finish(model, path, fold)
 
 
 def read_root(text: bytes, path: Path) -> Mapping[str, Any]:

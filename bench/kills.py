@@ -3,11 +3,14 @@
     python bench/kills.py                  40 kill points per verb
     python bench/kills.py --points 100     more
     python bench/kills.py --write          and the table goes to bench/kills.md
+    python bench/kills.py --only study     one verb; with --write, its line alone is replaced
 
 SIGKILL comes before lines, evenly spread, of the files that write; tests/kill_points.py says how.
-Afterwards the output must be the old file, the new one, or absent where there was none ("broken"
-counts anything else), and the same command, run again to its end, must give the new one ("not
-mended") and leave nothing beside it ("left behind"). Exit code 1 if one of these three is not 0.
+Afterwards the output must be the old file, the new one, absent where there was none, or what a run
+that is left alone names so on its way ("interim": study's results after each configuration);
+"broken" counts anything else. The same command, run again to its end, must give the new one ("not
+mended") and leave the same files to the byte as a run that nobody killed ("left behind" counts
+anything else). Exit code 1 if one of these three is not 0.
 """
 
 import argparse
@@ -19,11 +22,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 TABLE = HERE / "kills.md"
-STATES = ("old", "absent", "new", "broken")
+STATES = ("old", "absent", "interim", "new", "broken")
 COLUMNS = ("killed", *STATES, "with other files", "not mended", "left behind")
 
 
-def rows(points: int) -> list[tuple[str, dict[str, int]]]:
+def rows(points: int, only: str | None) -> list[tuple[str, dict[str, int]]]:
     """(verb, what was counted)."""
     from file_server import Server
     from killed_jobs import jobs, killed, summary
@@ -32,8 +35,10 @@ def rows(points: int) -> list[tuple[str, dict[str, int]]]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
         for verb, (arguments, output, old) in jobs(Path(folder), server).items():
+            if only not in (None, verb):
+                continue
             report = killed(points, arguments, output, old)
-            found.append((verb, summary(report, output.name)))
+            found.append((verb, summary(report)))
             print(verb, found[-1][1], file=sys.stderr)
     server.shutdown()
     return found
@@ -46,14 +51,23 @@ def table(found: list[tuple[str, dict[str, int]]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in [*lines, ["all", *total]])
 
 
+def known_rows() -> list[tuple[str, dict[str, int]]]:
+    """The lines of bench/kills.md, the sum left out."""
+    text = TABLE.read_text(encoding="utf-8").splitlines()
+    header, _, *lines = ([c.strip() for c in s.split("|")[1:-1]] for s in text if s[:1] == "|")
+    return [(verb, dict(zip(header[1:], map(int, rest)))) for verb, *rest in lines[:-1]]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=40)
+    parser.add_argument("--only", metavar="VERB")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    found = rows(options.points)
+    found = rows(options.points, options.only)
     print(table(found), end="")
     if options.write:
+        found = found if options.only is None else list((dict(known_rows()) | dict(found)).items())
         command = f"`python bench/kills.py --points {options.points} --write`"
         text = "Numbers of kill points, and what was there after each: see bench/kills.py."
         TABLE.write_text(f"# Killed writers\n\n{text}\nMade by {command}.\n\n{table(found)}")

@@ -5,9 +5,12 @@
 Lines of the files that write are counted in a run that is left alone, from the first one on that
 may touch the folder; then, for POINTS of them,
 evenly spread: OUTPUT's folder is put back as it was, the verb runs and SIGKILL comes just before
-that line, and the verb runs again, to its end. Prints JSON, per point what OUTPUT is after the
-kill ("old", "new", "absent", "broken"), how many other files are there, what OUTPUT is after the
-second run, and the names of all files then.
+that line, and the verb runs again, to its end. Prints JSON: the files that a run leaves (names and
+digests), and per point what OUTPUT is after the kill ("old", "new", "absent", "interim": what the
+run that is left alone names so before its end, or "broken"), how many other files are there,
+what OUTPUT is after the second run, and all files then.
+
+A verb that writes a folder is given OUTPUT's.
 """
 
 import contextlib
@@ -15,6 +18,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -27,7 +31,15 @@ FIRST = ("atomic.py", "download.py", "run_log.py")  # nothing is written before 
 WRITERS = (
     *FIRST,
     *("contextlib.py", "tempfile.py", "pathlib.py", "zipfile.py", "hdf5.py", "results_json.py"),
-    *("golden_sink.py", "golden_file.py", "npz_export.py", "workers.py", "evaluate.py"),
+    *(
+        "store.py",
+        "report.py",
+        "golden_sink.py",
+        "golden_file.py",
+        "npz_export.py",
+        "workers.py",
+        "evaluate.py",
+    ),
 )
 
 
@@ -40,38 +52,59 @@ class Job(NamedTuple):
 
     def put_back(self) -> None:
         """The folder as it was."""
-        for path in self.output.parent.iterdir():
-            path.unlink()
+        shutil.rmtree(self.output.parent)
+        self.output.parent.mkdir()
         if self.old is not None:
             self.output.write_bytes(self.old)
 
-    def state(self, new: str) -> str:
-        """What the output is, `new` being the digest of the file that is due."""
+    def files(self) -> dict[str, str | None]:
+        """Every file of the folder, by its name there, with its digest."""
+        folder = self.output.parent
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): digest(path) for path in paths}
+
+    def state(self, versions: list[str]) -> str:
+        """What the output is; `versions` are the digests of what it is to be, the last one new."""
         found = digest(self.output)
         before = None if self.old is None else hashlib.sha256(self.old).hexdigest()
-        names = {None: "absent", new: "new"} | ({before: "old"} if before else {})
-        return names.get(found, "broken")
+        names = dict.fromkeys(versions, "interim") | {None: "absent", versions[-1]: "new"}
+        return (names | ({before: "old"} if before else {})).get(found, "broken")
 
 
 def digest(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
-def child(job: Job, kill_at: int | None) -> int:
-    """Run the verb in a child: the lines that it passed, -1 if it failed, -9 if it was killed."""
+def child(job: Job, kill_at: int | None) -> tuple[int, list[str]]:
+    """Run the verb in a child: the lines that it passed, -1 if it failed, -9 if it was killed,
+    and the digests of what it named as the output, in order."""
     out, into = os.pipe()
     number = os.fork()
     if number == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
+        named = versions_of(job.output)
         passed = traced(job.arguments, kill_at)
-        os.write(into, str(passed).encode())
+        os.write(into, json.dumps([passed, named]).encode())
         os._exit(0)
     os.close(into)
     with os.fdopen(out) as stream:
         text = stream.read()
     _, status = os.waitpid(number, 0)
-    return -signal.SIGKILL if os.WIFSIGNALED(status) else int(text)
+    return (-signal.SIGKILL, []) if os.WIFSIGNALED(status) else json.loads(text)
+
+
+def versions_of(output: Path) -> list[str]:
+    """A list that grows with each file that this process names `output`."""
+    versions, replace = [], os.replace
+
+    def noted(source: Any, target: Any) -> None:
+        replace(source, target)
+        if Path(target) == output:
+            versions.append(digest(output))
+
+    os.replace = noted
+    return versions
 
 
 def traced(arguments: list[str], kill_at: int | None) -> int:
@@ -96,28 +129,26 @@ def traced(arguments: list[str], kill_at: int | None) -> int:
 def rehearse(job: Job) -> None:
     """Run the verb here, its output elsewhere, so that all is imported and compiled."""
     with tempfile.TemporaryDirectory() as folder:
-        elsewhere = os.path.join(folder, job.output.name)
-        arguments = [elsewhere if a == str(job.output) else a for a in job.arguments]
+        moved = {str(job.output): f"{folder}/{job.output.name}", str(job.output.parent): folder}
+        arguments = [moved.get(a, a) for a in job.arguments]
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             assert main(arguments) == 0
 
 
 def run(points: int, job: Job) -> dict[str, Any]:
     rehearse(job)
-    lines = child(job, None)
-    new = digest(job.output)
-    assert lines > points, (lines, new)
-    assert job.state(new) == "new"
+    (lines, versions), files = child(job, None), job.files()
+    assert lines > points, (lines, versions)
+    assert job.state(versions) == "new"
     found = []
     for point in range(points):
         at = 1 + point * (lines - 1) // (points - 1)
         job.put_back()
-        killed = child(job, at) == -signal.SIGKILL
-        state, others = job.state(new), len(os.listdir(job.output.parent)) - job.output.exists()
+        killed = child(job, at)[0] == -signal.SIGKILL
+        state, others = job.state(versions), len(job.files()) - job.output.exists()
         child(job, None)
-        left = sorted(os.listdir(job.output.parent))
-        found.append((at, killed, state, others, job.state(new), left))
-    return {"lines": lines, "points": found}
+        found.append((at, killed, state, others, job.state(versions), job.files()))
+    return {"lines": lines, "files": files, "points": found}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The verbs that write, each with small inputs, for kill_points.py.
 
 jobs(folder, server) -> name -> (arguments, output, the output's bytes before or None)
+
+Each writes one file; study writes a folder, of which results.json counts as the output.
 """
 
 import json
@@ -13,6 +15,7 @@ from typing import Any
 from cells_data import make_cells
 from file_server import Server
 from small_model import saved, small_model
+from study_cells import make_grid_data, noisy_cells
 from white_cells import white_cells
 
 from refquant.formats import save_model
@@ -20,6 +23,7 @@ from refquant.formats import save_model
 HERE = Path(__file__).parent
 OLD = b"an older file"
 BROKEN, LEFT = "broken", "left behind"
+STUDY = "study"
 
 
 def jobs(folder: Path, server: Server) -> dict[str, tuple[list[str], Path, bytes | None]]:
@@ -31,6 +35,11 @@ def jobs(folder: Path, server: Server) -> dict[str, tuple[list[str], Path, bytes
     image = data / "val" / "1.png"
     base = server.url.rsplit("/", 1)[0]
     evaluated = ["evaluate", cells, "--data", data, "--size", 96, "--threads", 1, "--results"]
+    grid, noisy = folder / "grid", folder / "noisy.h5"
+    make_grid_data(grid)
+    save_model(noisy_cells(), noisy)
+    studied = ["study", noisy, "--data", grid, "--size", 96, "--threads", 1, "--limit", 4]
+    studied += ["--resamples", 5, "--schemes", "affine", "-o"]
     table: dict[str, tuple[list[Any], str, bytes | None]] = {
         "convert": (["convert", source, "-o"], "model.h5", OLD),
         "quantize": (["quantize", source, "-o"], "model.h5", OLD),
@@ -38,12 +47,14 @@ def jobs(folder: Path, server: Server) -> dict[str, tuple[list[str], Path, bytes
         "evaluate": (evaluated, "results.json", OLD),
         "golden": (["golden", cells, image, "--size", 96, "--threads", 1, "-o"], "g.h5", OLD),
         "export": (["export", source, "-o"], "model.npz", OLD),
+        STUDY: (studied, "results.json", None),
     }
     made = {}
     for verb, (arguments, name, old) in table.items():
         output = folder / verb / name
         output.parent.mkdir()
-        made[verb] = ([*map(str, arguments), str(output)], output, old)
+        target = output.parent if verb == STUDY else output
+        made[verb] = ([*map(str, arguments), str(target)], output, old)
     return made
 
 
@@ -65,15 +76,15 @@ def killed(points: int, arguments: list[str], output: Path, old: bytes | None) -
     return json.loads(done.stdout)
 
 
-def summary(report: dict[str, Any], name: str) -> dict[str, int]:
+def summary(report: dict[str, Any]) -> dict[str, int]:
     """Counts: kills, what the output was after them, and what the second run left."""
     points = report["points"]
     states = [state for _, _, state, *_ in points]
-    found = {state: states.count(state) for state in ("old", "absent", "new", BROKEN)}
+    found = {state: states.count(state) for state in ("old", "absent", "interim", "new", BROKEN)}
     return {
         "killed": sum(was for _, was, *_ in points),
         **found,
         "with other files": sum(others > 0 for *_, others, _, _ in points),
         "not mended": sum(state != "new" for *_, state, _ in points),
-        LEFT: sum(names != [name] for *_, names in points),
+        LEFT: sum(files != report["files"] for *_, files in points),
     }

@@ -4,17 +4,32 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_model import same, saved, small_model
 
+from refquant import formats
 from refquant.arrays.errors import BadInput
-from refquant.formats import FORMATS, load_model, save_model
+from refquant.formats import FORMATS, Format, load_model, save_model
 from refquant.graph.architecture import ARCHITECTURES
 
 
 def test_every_format_has_a_suffix_of_its_own():
     suffixes = [suffix for item in FORMATS.values() for suffix in item.suffixes]
     assert len(set(suffixes)) == len(suffixes) and all(s == s.lower() for s in suffixes)
+
+
+def test_the_numbers_of_a_file_are_not_warned_of(tmp_path, monkeypatch):
+    """A signalling NaN, cast to float64: NumPy's warning would print, and open, a line of ours."""
+    signalling = np.frombuffer(bytes.fromhex("0100807f"), "<f4")
+
+    def read(path, *, fold):
+        return signalling.astype(np.float64) + np.float32(3e38) * np.float32(10)
+
+    monkeypatch.setattr(formats, "format_of", lambda path: Format("x", (), b"", read))
+    assert np.isnan(load_model(tmp_path / "x")).all()
+    with pytest.raises(RuntimeWarning):
+        read(tmp_path / "x", fold=True)
 
 
 def test_content_decides_before_the_suffix(tmp_path):

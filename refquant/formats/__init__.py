@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from refquant.arrays.errors import BadInput
 from refquant.arrays.table import Table
 from refquant.formats.official import weights_folder
@@ -110,7 +112,8 @@ def load_model(
         return build(name.removeprefix("random:"), folded=fold)
     item = format_of(Path(path))
     refuse_options(options, item.options, f"a file in the format {item.name}")
-    return item.read(Path(path), fold=fold, **options)
+    with np.errstate(all="ignore"):  # a stranger's numbers; finish.py says why
+        return item.read(Path(path), fold=fold, **options)
 
 
 def refuse_options(options: dict[str, Any], known: tuple[str, ...], what: str) -> None:

@@ -104,6 +104,9 @@ def test_the_worst_element_s_sum_adds_up(golden, right, tmp_path):
     worst = row_of(judged(golden, arrays, tmp_path), "model.0.conv")["worst"]
     parts = worst["sum"]
     assert parts["total"] == pytest.approx(parts["bias"] + parts["products"])
+    products = [term["x"] * term["weight"] for term in parts["largest"]]
+    assert len(products) == parts["terms"] == 27
+    assert sum(products) == pytest.approx(parts["products"])
     leaky = parts["total"] if parts["total"] > 0 else 0.1 * parts["total"]
     assert worst["expected"] == pytest.approx(leaky)
     assert abs(worst["found"] - worst["expected"]) > worst["bound"]

@@ -20,6 +20,7 @@ refquant verify G.h5 theirs.npz --algorithm any --unfolded --flush
 refquant verify G.h5 theirs.npz --only "model.105*" --allow-undecided
 refquant verify q.h5 codes.npz --codes yolov7.h5 NODE.codes and NODE.scale of another quantizer
 """
+MOST_TERMS = 12  # products of the first wrong node, unless --all
 MOST_DEVIATIONS = 4  # rows by evidence of which all numbers are printed
 TYPES = ("float32", "float16", "bfloat16", "tf32", "float32-truncated")
 
@@ -45,7 +46,9 @@ def add_parser(subparsers: Any) -> None:
         help="compare codes: GOLDEN is a quantized model, ORIGINAL the model it came from",
     )  # fmt: skip
     parser.add_argument("--no-blame", action="store_true", help="do not look for causes")
-    parser.add_argument("--all", action="store_true", help="print consistent nodes too")
+    parser.add_argument(
+        "--all", action="store_true", help="print consistent nodes too, and all products of a sum"
+    )
     parser.add_argument(
         "--allow-undecided", action="store_true", help="exit with 0 when undecided"
     )
@@ -160,7 +163,7 @@ def show(report: "Report", every: bool) -> None:
         print(f"not used: {', '.join(report.unused[:8])}{' ...' * (len(report.unused) > 8)}")
     for row in report.rows:
         if row["node"] == report.first_wrong:
-            show_wrong(row)
+            show_wrong(row, every)
     print("\nunder the hypotheses")
     for key, text in report.hypotheses.items():
         print(f"  {key}  {text}")
@@ -200,7 +203,7 @@ def number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, int | float) else str(value or "-")
 
 
-def show_wrong(row: dict[str, Any]) -> None:
+def show_wrong(row: dict[str, Any], every: bool) -> None:
     """The first wrong node: where, how far, its worst element, the likely cause."""
     print(f"\nfirst wrong: {row['node']} ({row['op']})")
     if "where" in row:
@@ -213,7 +216,7 @@ def show_wrong(row: dict[str, Any]) -> None:
         print(f"  worst element {worst['index']}: found {worst['found']}")
         print(f"  expected {worst['expected']} +- {worst['bound']:.3g}")
         if "sum" in worst:
-            show_sum(worst["sum"])
+            show_sum(worst["sum"], every)
     if row.get("ulps"):
         print(f"  {deviation_text(row)}")
     print(f"  cause: {row.get('cause') or 'unknown'}")
@@ -223,12 +226,17 @@ def show_wrong(row: dict[str, Any]) -> None:
         print(f"  |{line}|")
 
 
-def show_sum(parts: dict[str, Any]) -> None:
-    """The worst element's sum."""
+def show_sum(parts: dict[str, Any], every: bool) -> None:
+    """The worst element's sum: its largest products, or all."""
     print(
         f"  = {parts['activation']}({parts['total']:.9g}), {parts['terms']} products and a bias:"
     )
     print(f"    bias {parts['bias']:.9g}, products {parts['products']:.9g}")
-    for term in parts["largest"]:
+    shown = parts["largest"] if every else parts["largest"][:MOST_TERMS]
+    for term in shown:
         place = ",".join(map(str, term["c_r_s"]))
         print(f"    c,r,s {place:>10}  {term['x']:.9g} * {term['weight']:.9g}")
+    rest = parts["terms"] - len(shown)
+    if rest:
+        total = parts["products"] - sum(term["x"] * term["weight"] for term in shown)
+        print(f"    and {rest} more, together {total:.9g}; --all prints them")

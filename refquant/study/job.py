@@ -21,7 +21,7 @@ from refquant.study.deviation import deviation
 from refquant.study.golden_file import Golden, digest
 from refquant.study.judge import CONSISTENT, UNDECIDED, WRONG, judge
 from refquant.study.mapping import Match, read
-from refquant.study.worst import picture, where_wrong, worst_element
+from refquant.study.worst import MOST, picture, where_wrong, worst_element
 
 Row = dict[str, Any]
 Array = NDArray[Any]
@@ -52,6 +52,7 @@ class Job:
         self.matches, self.declared, self.chosen = matches, declared, chosen
         self.recomputed: dict[str, Enclosed] = {}
         self.unread: dict[str, str] = {}
+        self.any_wrong = False
         self.through = covered(model.nodes, matches, chosen)
         self.last_use = {name: i for i, n in enumerate(model.nodes) for name in n.inputs}
 
@@ -132,7 +133,9 @@ class Job:
         row |= {"verdict": judgement.verdict, "note": judgement.note}
         if judgement.verdict == WRONG:
             row["where"] = where_wrong(judgement.wrong)
-            row["worst"] = worst_element(node, inputs, found, enclosed)
+            most = MOST if self.any_wrong else None
+            row["worst"] = worst_element(node, inputs, found, enclosed, most)
+            self.any_wrong = True
             row["picture"] = picture(judgement.wrong)
         return row
 

@@ -2,8 +2,9 @@
 
     excess = |y^ - value| / bound             the worst element has the largest               (1)
 
-The sum of a convolution's element: every product of the window, largest first, and the bias; what
-is missing or doubled in y^ is often one of its lines. The picture has a cell per block of pixels
+The sum of a convolution's element: the products of its window, largest first, and the bias; what
+is missing or doubled in y^ is often one of its lines. All of them for the first wrong node, MOST
+for later ones. The picture has a cell per block of pixels
 of the worst element's channel: " .:-=+*#%@" by the share of wrong elements there over all
 channels; an edge, a corner or a stripe of tiles is seen at once.
 """
@@ -20,7 +21,7 @@ from refquant.ops.conv import pad
 from refquant.study.bounds import Enclosed
 
 SHADES = " .:-=+*#%@"
-MOST_TERMS = 12
+MOST = 12  # products of a later wrong node
 WIDTH, HEIGHT = 48, 16
 
 
@@ -39,9 +40,14 @@ def excess_of(found: NDArray[Any], enclosed: Enclosed) -> NDArray[np.float64]:
 
 
 def worst_element(
-    node: Node, inputs: Sequence[Enclosed], found: NDArray[Any], enclosed: Enclosed
+    node: Node,
+    inputs: Sequence[Enclosed],
+    found: NDArray[Any],
+    enclosed: Enclosed,
+    most: int | None = MOST,
 ) -> dict[str, Any]:
-    """The worst element: where, what was found, what is right, how far right ones may be."""
+    """The worst element: where, what was found, what is right, how far right ones may be; of a
+    convolution its sum, with `most` of its products (None: all)."""
     ratio = np.nan_to_num(excess_of(found, enclosed), nan=-1.0, posinf=np.finfo(float).max)
     if ratio.max() == np.finfo(float).max:  # several infinite ones: the farthest off
         with np.errstate(invalid="ignore", over="ignore"):
@@ -49,13 +55,15 @@ def worst_element(
         infinite = ratio == ratio.max()
         ratio = np.where(infinite, np.nan_to_num(off, nan=np.inf, posinf=np.inf), -1)
     index = tuple(int(i) for i in np.unravel_index(int(ratio.argmax()), ratio.shape))
-    result = {
+    result: dict[str, Any] = {
         "index": list(index),
         "found": plain(found[index]),
         "expected": plain(enclosed.value[index]),
         "bound": plain(enclosed.bound[index]),
     }
-    return {**result, "sum": the_sum(node, inputs, index)} if node.op == "conv" else result
+    if node.op == "conv":
+        result["sum"] = the_sum(node, inputs, index, most)
+    return result
 
 
 def plain(number: Any) -> float | str:
@@ -64,7 +72,9 @@ def plain(number: Any) -> float | str:
     return value if np.isfinite(value) else str(value)
 
 
-def the_sum(node: Node, inputs: Sequence[Enclosed], index: tuple[int, ...]) -> dict[str, Any]:
+def the_sum(
+    node: Node, inputs: Sequence[Enclosed], index: tuple[int, ...], most: int | None
+) -> dict[str, Any]:
     """The sum of one element of a convolution, its largest products first."""
     n, f, p, q = index
     weight = np.asarray(array_of(node.arrays["weight"]), np.float64)[f]
@@ -72,7 +82,7 @@ def the_sum(node: Node, inputs: Sequence[Enclosed], index: tuple[int, ...]) -> d
     x = pad(inputs[0].value[n], node.attributes["padding"])
     window = x[:, p * stride : p * stride + R, q * stride : q * stride + S]
     products = window * weight
-    order = np.argsort(-abs(products), axis=None)[:MOST_TERMS]
+    order = np.argsort(-abs(products), axis=None)[:most]
     places = [tuple(int(i) for i in np.unravel_index(k, products.shape)) for k in order]
     bias = float(array_of(node.arrays["bias"])[f]) if "bias" in node.arrays else 0.0
     return {

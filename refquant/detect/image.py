@@ -114,10 +114,11 @@ def known_formats() -> list[str]:
 def to_rgb(path: Path, image: Image.Image) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 of a decoded image, by the rules of the file's docstring."""
     if image.mode.startswith("I"):  # 16 or 32 bits, integers
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise BadInput(path, f"32-bit values {values.min()} ... {values.max()}", "use 16 bits")
-        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        high = values.astype(np.uint16) >> 8  # not in int64: eight bytes per pixel, twice
+        return np.repeat(high.astype(np.uint8)[..., None], 3, axis=2)
     if image.mode not in PLAIN:
         raise BadInput(
             path, f"pixels of kind {image.mode} have no defined RGB", "convert it first"

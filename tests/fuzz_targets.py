@@ -304,7 +304,7 @@ def image() -> Target:
         memory = io.BytesIO()
         Image.fromarray(pixels).save(memory, kind)
         seeds.append(memory.getvalue())
-    return Target("images", ".png", seeds, read_image, memory=12 * PER_BYTE)
+    return Target("images", ".png", seeds, read_image, memory=16 * PER_BYTE)
 
 
 def tensor_files() -> Target:

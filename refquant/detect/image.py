@@ -13,7 +13,7 @@ and on all these kinds; only in CMYK and 16-bit colour TIFF do samples differ, b
 
 A file comes from a stranger. Only formats that Pillow decodes by itself are opened (EPS, for
 one, would start Ghostscript), the number of pixels is read from the header and checked before any
-is decoded, and every failure of a decoder becomes BadInput, one line. Decoding takes about twelve
+is decoded, and every failure of a decoder becomes BadInput, one line. Decoding takes up to sixteen
 bytes per pixel, which a header can promise for nothing: so a file of few bytes may have PLENTY of
 pixels, and each further byte PER_BYTE more. Pillow's warnings are swallowed; switching warnings
 off is global to the process, hence the lock.
@@ -47,7 +47,8 @@ _pillow = threading.Lock()
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The image as (H, W, 3) uint8 RGB; BadInput names what is wrong with the file."""
     with opened(Path(path), max_pixels) as image:
-        return to_rgb(Path(path), ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)  # otherwise a copy, turned or not
+        return to_rgb(Path(path), image)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -123,4 +124,4 @@ def to_rgb(path: Path, image: Image.Image) -> NDArray[np.uint8]:
         raise BadInput(
             path, f"pixels of kind {image.mode} have no defined RGB", "convert it first"
         )
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

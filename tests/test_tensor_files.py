@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.study.tensors import natural, tensors_of
+from refquant.study.tensors import header_of, natural, tensors_of
 
 X = np.zeros((1, 3, 8, 8), np.float32)
 
@@ -46,3 +46,12 @@ def test_a_name_that_is_no_text_is_passed_over(tmp_path):
 
 def test_digits_that_are_no_numbers_are_letters():
     assert sorted(["a10", "a\u00b2", "a9"], key=natural) == ["a9", "a10", "a\u00b2"]
+
+
+def test_a_header_of_python_2_is_read_without_a_warning(tmp_path):
+    """NumPy warns of the L in "(2L,)"; the warning would print, and open, a line of ours."""
+    np.save(tmp_path / "x.npy", np.ones(2, np.float32))
+    content = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(content.replace(b"(2,), ", b"(2L,),"))
+    with (tmp_path / "x.npy").open("rb") as stream:
+        assert header_of(stream, len(content), "x")[0] == (2,)

@@ -11,6 +11,7 @@ only hard links, plain storage and HDF5's own filters are followed.
 
 import io
 import math
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -109,7 +110,9 @@ def header_of(stream: IO[bytes], size: int, where: object) -> tuple[tuple[int, .
         read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
             version, np.lib.format.read_array_header_2_0
         )
-        shape, fortran, dtype = read(stream)
+        with warnings.catch_warnings():  # of headers written by Python 2, which are fine
+            warnings.simplefilter("ignore")
+            shape, fortran, dtype = read(stream)
     except HEADER_ERRORS as error:
         raise BadInput(where, f"is no .npy or is cut off ({error!s:.80})") from error
     if dtype.hasobject:

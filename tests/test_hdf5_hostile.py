@@ -252,6 +252,24 @@ def test_a_flipped_bit_in_the_data_is_found_by_the_content_hash(name, good, tmp_
     assert ": content_sha256 is " in text and f"expected '{expected}'" in text
 
 
+def test_a_table_of_names_that_leads_back_to_itself_is_not_followed_for_ever(tmp_path):
+    """A root in the oldest form, whose table is its own right neighbour."""
+    path = tmp_path / "loop.h5"
+    with (
+        h5py.File(saved(small_model(), tmp_path)) as new,
+        h5py.File(path, "w", libver="earliest") as old,
+    ):
+        old.attrs.create("model", new.attrs["model"])
+        for name in new:
+            new.copy(name, old)
+    data = bytearray(path.read_bytes())
+    table = data.index(b"TREE")
+    data[table + 16 : table + 24] = struct.pack("<Q", table)
+    path.write_bytes(data)
+    command = [sys.executable, "-m", "refquant", "info", path]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode in (0, 3)
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(BadInput, match=r"cannot be read \(No such file or directory\)"):
         hdf5.read(tmp_path / "missing.h5")

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5l, h5o, h5p, h5s, h5t
+from h5py import h5a, h5d, h5g, h5l, h5p, h5s, h5t
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
@@ -48,7 +48,7 @@ DTYPES = {
         "<i4": h5t.STD_I32LE,
     }.items()
 }
-KINDS = {h5o.TYPE_GROUP: "group", h5o.TYPE_DATASET: "dataset"}
+KINDS = {h5g.GROUP: "group", h5g.DATASET: "dataset"}
 
 
 class Link(NamedTuple):
@@ -65,7 +65,8 @@ class Reader:
         self.size = path.stat().st_size
         self.bytes_left = self.size
         self.json_left = dict.fromkeys(("model", "golden", "node"), MOST_JSON)
-        self.seen = {h5o.get_info(root).addr}
+        # Not h5o.get_info: that measures the tables of names too, and in a damaged one for ever.
+        self.seen = {h5g.get_objinfo(root).objno}
 
     def links(
         self, parent: h5g.GroupID, where: str, kind: str, names: re.Pattern[bytes], most: int
@@ -93,12 +94,12 @@ class Reader:
         """A hard link, the only one, to an object of that kind."""
         if parent.links.get_info(link.name).type != h5l.TYPE_HARD:
             raise BadInput(link.where, "is a soft or external link", "a model file has none")
-        info = h5o.get_info(parent, link.name)
-        if info.rc != 1 or info.addr in self.seen:
+        info = h5g.get_objinfo(parent, link.name)
+        if info.nlink != 1 or info.objno in self.seen:
             raise BadInput(link.where, "is a second name of an object", "a model file has none")
         if KINDS.get(info.type) != kind:
             raise BadInput(link.where, f"is a {KINDS.get(info.type, 'named type')}, not a {kind}")
-        self.seen.add(info.addr)
+        self.seen.add(info.objno)
 
     def json_of(self, owner: h5g.GroupID, name: str, where: str) -> bytes:
         """The bytes of the owner's only attribute."""

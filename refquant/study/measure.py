@@ -17,7 +17,6 @@ A layer without error has noise 0 and sqnr_db None; filters of zeros only are le
 """
 
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,11 +88,16 @@ def predicted_db(noises: list[float]) -> float | None:
 
 
 def file_bytes(stored: Model, folder: Path) -> int:
-    """Bytes of the model's HDF5 file."""
-    with tempfile.TemporaryDirectory(prefix=".size-", dir=folder) as scratch:
-        path = Path(scratch) / "model.h5"
+    """Bytes of the model's HDF5 file.
+
+    It has one name for all configurations, so what a kill leaves behind goes with the next one.
+    """
+    path = folder / "size.h5"
+    try:
         save_model(stored, path)
         return path.stat().st_size
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def filter_saving(model: Model) -> FilterSaving:

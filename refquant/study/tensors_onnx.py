@@ -92,5 +92,6 @@ def input_of(session: Any, x: NDArray[np.float32], path: Path) -> dict[str, NDAr
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     for asked, given in zip(shape, x.shape, strict=False):
         if isinstance(asked, int) and asked != given:
-            raise BadInput(path, f"takes {shape}, the golden's input is {list(x.shape)}")
+            problem = f"takes {shape}, the golden's input is {list(x.shape)}"
+            raise BadInput(path, problem, "export it for that size (refquant export --size)")
     return {inputs[0].name: x.astype(ELEMENTS[inputs[0].type])}

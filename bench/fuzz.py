@@ -83,8 +83,9 @@ def fuzzed(index: int, runs: int, seed: int, write: bool) -> "Report":
                 left = Path(folder, f"fuzzed{target(index).suffix}")
                 total.failures.append(("the process crashed", left.read_bytes().hex()))
                 break
-            if write:
-                put(line(total, seed), name, total.runs)
+            finally:
+                if write:
+                    put(line(total, seed), name, total.runs)
     return total
 
 

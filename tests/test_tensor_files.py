@@ -55,3 +55,12 @@ def test_a_header_of_python_2_is_read_without_a_warning(tmp_path):
     (tmp_path / "x.npy").write_bytes(content.replace(b"(2,), ", b"(2L,),"))
     with (tmp_path / "x.npy").open("rb") as stream:
         assert header_of(stream, len(content), "x")[0] == (2,)
+
+
+def test_a_directory_whose_names_are_no_text_is_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, é=np.zeros(1, np.float32))  # which zipfile marks as UTF-8
+    assert [tensor.name for tensor in tensors_of(path, X)] == ["é"]
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xff"))
+    with pytest.raises(BadInput, match=r"x\.npz: is cut off or damaged"):
+        tensors_of(path, X)

@@ -38,6 +38,11 @@ ZIP = b"PK"  # an empty one begins otherwise than a full one
 NPY = b"\x93NUMPY"
 # What NumPy raises for a header that is not the text of a dictionary.
 HEADER_ERRORS = (ValueError, EOFError, SyntaxError, TypeError, TokenError, RecursionError)
+# What Python's zipfile raises for a directory that is none, one whose names are no text included.
+ZIP_ERRORS = (
+    *(zipfile.BadZipFile, UnicodeDecodeError, EOFError),
+    *(OSError, RuntimeError, NotImplementedError),
+)
 
 
 class Tensor(NamedTuple):
@@ -162,7 +167,7 @@ def npz_tensors(path: Path) -> Iterator[Tensor]:
                 shape, dtype, _ = header_of(head, entry.file_size, where)
                 name = entry.filename.removesuffix(".npy")
                 yield Tensor(name, shape, dtype.name, partial(read_member, path, entry.filename))
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except ZIP_ERRORS as error:
         raise BadInput(path, f"is cut off or damaged ({error!s:.80})") from error
 
 

@@ -64,3 +64,12 @@ def test_a_directory_whose_names_are_no_text_is_refused(tmp_path):
     path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xff"))
     with pytest.raises(BadInput, match=r"x\.npz: is cut off or damaged"):
         tensors_of(path, X)
+
+
+def test_a_type_that_numpy_does_not_know_is_passed_over(tmp_path):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["a"] = np.zeros(1, np.float32)
+        one = h5py.h5s.create_simple((1,))
+        h5py.h5d.create(file.id, b"time", h5py.h5t.UNIX_D32LE, one)
+    assert [tensor.name for tensor in tensors_of(path, X)] == ["a"]

@@ -216,10 +216,18 @@ def datasets_in(path: Path, group: h5py.Group, prefix: str, depth: int) -> Itera
         item, full = group[name], f"{prefix}/{name}".lstrip("/")
         if isinstance(item, h5py.Group):
             yield from datasets_in(path, item, full, depth + 1)
-        elif isinstance(item, h5py.Dataset) and item.dtype.name in FLOATS:
+        elif isinstance(item, h5py.Dataset) and type_name(item) in FLOATS:
             check_dataset(item, f"{path}: {full}")
             read = partial(read_dataset, path, full)
             yield Tensor(full.removesuffix("/output"), item.shape, item.dtype.name, read)
+
+
+def type_name(dataset: h5py.Dataset) -> str:
+    """NumPy's name of a dataset's type, "" where it has none."""
+    try:
+        return str(dataset.dtype.name)
+    except TypeError:  # of HDF5's types for times, and of damaged ones
+        return ""
 
 
 def check_dataset(dataset: h5py.Dataset, where: str) -> None:

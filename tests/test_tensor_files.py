@@ -73,3 +73,22 @@ def test_a_type_that_numpy_does_not_know_is_passed_over(tmp_path):
         one = h5py.h5s.create_simple((1,))
         h5py.h5d.create(file.id, b"time", h5py.h5t.UNIX_D32LE, one)
     assert [tensor.name for tensor in tensors_of(path, X)] == ["a"]
+
+
+def test_items_of_several_numbers_are_refused(tmp_path):
+    text = b"{'descr': ('<f4', (4,)), 'fortran_order': False, 'shape': (1,)}\n"
+    (tmp_path / "x.npy").write_bytes(header(text) + bytes(12))
+    (tensor,) = tensors_of(tmp_path / "x.npy", X)
+    with pytest.raises(BadInput, match="is no array of numbers"):
+        tensor.read()
+
+
+def test_a_damaged_stream_is_refused_when_its_header_is_read(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, a=np.zeros(9, np.float32))
+    data = bytearray(path.read_bytes())
+    start = data.index(b"a.npy") + len("a.npy") + int.from_bytes(data[28:30], "little")
+    data[start] = 0xFF  # no kind of block
+    path.write_bytes(data)
+    with pytest.raises(BadInput, match=r"x\.npz: is cut off or damaged"):
+        tensors_of(path, X)

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.content_hash import Group
+from refquant.formats.hdf5_superblock import check_superblock
 from refquant.formats.model_check import MOST_NODES
 
 MOST_ARRAYS = 16
 MOST_JSON = 1 << 20
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Printable ASCII without the slash, which separates names in HDF5; "." alone is the group itself.
 NODE_NAME = re.compile(rb"(?!\.\Z)[!-.0-~]{1,200}")
 ARRAY_NAME = re.compile(rb"[a-z][a-z0-9_]{0,39}")
@@ -149,7 +149,7 @@ class Reader:
 
 def read_groups(path: Path) -> tuple[bytes, dict[str, Group]]:
     """The root's JSON, and every group by name. BadInput names the file and the object."""
-    check_start(path)
+    check_superblock(path)
     groups = {}
     with as_bad_input(path), h5py.File(path, "r") as file:
         root = h5g.open(file.id, b"/")
@@ -173,17 +173,6 @@ def as_bad_input(where: object) -> Iterator[None]:
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
         remedy = "copy or download it again"
         raise BadInput(where, f"is cut off or damaged ({error!s:.150})", remedy) from error
-
-
-def check_start(path: Path) -> None:
-    """HDF5 would also find a file behind other content; here it begins at the first byte."""
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(len(SIGNATURE))
-    except OSError as error:
-        raise BadInput(path, f"cannot be read ({error.strerror})") from error
-    if start != SIGNATURE:
-        raise BadInput(path, "does not begin as an HDF5 file does", "is it a model's file?")
 
 
 def check_storage(layout: h5p.PropDCID, where: str) -> None:

@@ -45,8 +45,8 @@ from refquant.formats.hdf5_check import (
     NODE_NAME,
     Reader,
     as_bad_input,
-    check_start,
 )
+from refquant.formats.hdf5_superblock import check_superblock
 from refquant.formats.model_check import MOST_NODES
 from refquant.formats.strict_json import all_typed, decode, record
 from refquant.graph.graph import INPUT, Model
@@ -199,7 +199,7 @@ class Golden:
 def open_golden(path: Path) -> Iterator[Golden]:
     """The golden file, open while the context lasts."""
     path = Path(path)
-    check_start(path)
+    check_superblock(path)
     with as_bad_input(path):
         file = h5py.File(path, "r")
     with file:

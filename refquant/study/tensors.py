@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.formats import first_bytes
-from refquant.formats.hdf5_check import SIGNATURE
+from refquant.formats.hdf5_superblock import SIGNATURE, check_superblock
 
 Array = NDArray[Any]
 LARGEST = 1 << 32  # bytes of one tensor
@@ -38,11 +38,6 @@ ZIP = b"PK"  # an empty one begins otherwise than a full one
 NPY = b"\x93NUMPY"
 # What NumPy raises for a header that is not the text of a dictionary.
 HEADER_ERRORS = (ValueError, EOFError, SyntaxError, TypeError, TokenError, RecursionError)
-# What Python's zipfile raises for a directory that is none, one whose names are no text included.
-ZIP_ERRORS = (
-    *(zipfile.BadZipFile, UnicodeDecodeError, EOFError),
-    *(OSError, RuntimeError, NotImplementedError),
-)
 
 
 class Tensor(NamedTuple):
@@ -134,7 +129,10 @@ def array_in(stream: IO[bytes], size: int, where: object, floats: bool = True) -
     data = stream.read(math.prod(shape) * dtype.itemsize)
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise BadInput(where, f"is cut off: shape {shape} needs more than {len(data)} bytes")
-    array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    try:
+        array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    except ValueError as error:  # items of no bytes, or of several numbers
+        raise BadInput(where, f"is no array of numbers ({error!s:.80})") from error
     return as_floats(array, where) if floats else array
 
 
@@ -167,7 +165,9 @@ def npz_tensors(path: Path) -> Iterator[Tensor]:
                 shape, dtype, _ = header_of(head, entry.file_size, where)
                 name = entry.filename.removesuffix(".npy")
                 yield Tensor(name, shape, dtype.name, partial(read_member, path, entry.filename))
-    except ZIP_ERRORS as error:
+    except BadInput:
+        raise
+    except Exception as error:  # zlib, zipfile and struct each have their own kinds
         raise BadInput(path, f"is cut off or damaged ({error!s:.80})") from error
 
 
@@ -188,12 +188,13 @@ def read_member(path: Path, member: str, floats: bool = True) -> Array:
             return array_in(stream, archive.getinfo(member).file_size, where, floats)
     except BadInput:
         raise
-    except Exception as error:  # zlib, zipfile and struct each have their own kinds
+    except Exception as error:  # as above
         raise BadInput(where, f"is cut off or damaged ({error!s:.80})") from error
 
 
 def hdf5_tensors(path: Path) -> Iterator[Tensor]:
     """Datasets of floats, by their path without a last "/output" (as in a golden)."""
+    check_superblock(path)
     try:
         with h5py.File(path, "r") as file:
             found = list(datasets_in(path, file, "", 0))

@@ -1,4 +1,4 @@
-"""The first bytes of HDF5 files: those that h5py writes, and those that are kept from the library."""
+"""The first bytes of HDF5 files: those that h5py writes, and those kept from the library."""
 
 import io
 

@@ -37,7 +37,9 @@ def check_superblock(path: Path) -> None:
         raise BadInput(path, f"cannot be read ({error.strerror})") from error
     if not start.startswith(SIGNATURE):
         raise BadInput(path, "does not begin as an HDF5 file does", "is it a model's file?")
-    if len(start) < LENGTH or not is_plain(start):
+    if len(start) < LENGTH:
+        raise BadInput(path, "is cut off", "copy or download it again")
+    if not is_plain(start):
         problem = "its superblock is damaged, or has an extension or a driver's block"
         raise BadInput(path, problem, "write it with h5py's defaults")
 

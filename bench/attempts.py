@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from forward import HERE, QUIET, Engine, machine, rounds_of
+from forward import HERE, Engine, judged, machine, rounds_of
 
 REPORT = HERE / "attempts.md"
 THREADS = (1, 2)
@@ -116,13 +116,12 @@ def measure(model: str, threads: int, count: int, folders: list[Path]) -> tuple[
     rounds = rounds_of(engines, count)
     for engine in engines:
         engine.close()
-    quiet = [r for r in rounds if all(time.others <= QUIET for time in r.values())]
-    used = quiet if 2 * len(quiet) >= count else rounds
+    used, quiet = judged(rounds)
     ratios = [
         statistics.median(r[str(i)].wall / r["0"].wall for r in used)
         for i in range(1, len(engines))
     ]
-    return ratios, len(quiet)
+    return ratios, quiet
 
 
 def main() -> None:

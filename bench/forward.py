@@ -139,6 +139,12 @@ def rounds_of(engines: list[Engine], count: int) -> list[dict[str, Time]]:
     return [{engine.name: engine.run() for engine in engines} for _ in range(count)]
 
 
+def judged(rounds: list[dict[str, Time]]) -> tuple[list[dict[str, Time]], int]:
+    """The rounds that count, by the rule of the file's docstring, and how many were quiet."""
+    quiet = [r for r in rounds if all(time.others <= QUIET for time in r.values())]
+    return quiet if 2 * len(quiet) >= len(rounds) else rounds, len(quiet)
+
+
 def ratio(rounds: list[dict[str, Time]], ours: str, theirs: str) -> float | None:
     """The median of the ratios of paired times."""
     if theirs not in rounds[0]:
@@ -178,8 +184,7 @@ def measure(name: str, threads: int, count: int) -> dict[str, Any]:
     rounds = rounds_of(engines, count)
     for engine in engines:
         engine.close()
-    quiet = [r for r in rounds if all(time.others <= QUIET for time in r.values())]
-    used = quiet if 2 * len(quiet) >= count else rounds
+    used, quiet = judged(rounds)
     model = build(name)
     best = min(r["refquant"].wall for r in used)
     with tempfile.TemporaryDirectory() as folder:
@@ -199,7 +204,7 @@ def measure(name: str, threads: int, count: int) -> dict[str, Any]:
         "ratio_4bit": ratio(used, "refquant-4bit", "refquant"),
         "peak_rss_bytes_4bit": memory_4bit,
         "rounds": count,
-        "quiet_rounds": len(quiet),
+        "quiet_rounds": quiet,
         "machine": machine(),
     }
 

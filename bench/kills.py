@@ -16,7 +16,6 @@ anything else). Exit code 1 if one of these three is not 0.
 import argparse
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -28,19 +27,17 @@ COLUMNS = ("killed", *STATES, "with other files", "not mended", "left behind")
 
 def rows(points: int, only: str | None) -> list[tuple[str, dict[str, int]]]:
     """(verb, what was counted)."""
-    from file_server import Server
+    from file_server import serving
     from killed_jobs import jobs, killed, summary
 
-    server, found = Server(), []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory() as folder:
+    found = []
+    with serving() as server, tempfile.TemporaryDirectory() as folder:
         for verb, (arguments, output, old) in jobs(Path(folder), server).items():
             if only not in (None, verb):
                 continue
             report = killed(points, arguments, output, old)
             found.append((verb, summary(report)))
             print(verb, found[-1][1], file=sys.stderr)
-    server.shutdown()
     return found
 
 

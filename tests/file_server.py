@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import re
+import threading
 
 DATA = bytes(range(256)) * 1200  # several chunks
 
@@ -35,6 +36,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if value is not None:
                 self.send_header(key.replace("_", "-"), str(value))
         self.end_headers()
+
+
+@contextlib.contextmanager
+def serving():
+    """A server at work in a thread of its own."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def plain(handler, count, most=None, length=None, etag=True):

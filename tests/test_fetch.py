@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from file_server import DATA, Server, plain
+from file_server import DATA, plain, serving
 
 from refquant.arrays.errors import BadInput
 from refquant.cli import fetch as verb
@@ -27,13 +27,8 @@ SHORT = 0.3  # seconds without a byte, in these tests
 def server(monkeypatch):
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-    thread.join()
+    with serving() as made:
+        yield made
 
 
 def names(folder) -> list[str]:

@@ -6,10 +6,9 @@ import os
 import resource
 import subprocess
 import sys
-import threading
 
 import pytest
-from file_server import Server
+from file_server import serving
 from kill_points import Job
 from killed_jobs import STUDY, jobs, killed, summary
 from small_model import saved, small_model
@@ -23,13 +22,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals"
 
 @pytest.fixture(scope="module")
 def server():
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-    thread.join()
+    with serving() as made:
+        yield made
 
 
 VERBS = ("convert", "quantize", "fetch", "evaluate", "golden", "export", STUDY)

@@ -140,8 +140,10 @@ def run_codes(options: argparse.Namespace) -> int:
 
 def show_codes(rows: list[dict[str, Any]], every: bool) -> None:
     """The layers that were given, or all."""
+    from refquant.study.codes import NOT_GIVEN
+
     keys = ("node", "codes", "differ", "largest", "scales", "explanation")
-    given = [row for row in rows if every or row["explanation"] != "not given"]
+    given = [row for row in rows if every or row["explanation"] != NOT_GIVEN]
     header = ("layer", *keys[1:])
     print(table([[str(row.get(key, "-")) for key in keys] for row in given], header))
     if len(given) < len(rows):

@@ -94,8 +94,7 @@ def decoded_anchors(y: Array, raws: list[Raw]) -> tuple[int, NDArray[np.float32]
         return entries, None
     starts = np.cumsum([0, *(c * n for c, n in zip(counts, cells))])
     rows = [s + n * np.arange(c) for s, c, n in zip(starts, counts, cells)]
-    with np.errstate(over="ignore"):  # beyond float32: refused below
-        anchors = np.array([y[0, at, 2:4] for at in rows]).astype(np.float32)
+    anchors = np.array([y[0, at, 2:4] for at in rows]).astype(np.float32)
     if not (np.isfinite(anchors).all() and (anchors > 0).all()):
         problem = "its output is no decode of YOLOv7: anchors are not positive and finite"
         raise BadInput("graph", problem, "export the model with its own decode, or without one")

@@ -1,32 +1,43 @@
-"""What the fast kernels' decisions are worth: each one undone, beside the package as it is.
+"""What the fast kernels' decisions are worth, and what is left to gain.
 
     python bench/attempts.py [--model yolov7|yolov7-tiny] [--rounds R]
 
 An attempt is a copy of the package in which some text is replaced by other text; each text must
 occur there exactly once. First the predictions of all attempts must be those of the package bit
 for bit, since no decision about speed may change a bit. Then every round runs every attempt once,
-in turn, as in forward.py, whose rule on quiet rounds applies. What counts is the median over the
-rounds of the ratio of the attempt's time to the package's: above 1 the attempt lost.
+in turn, step by step (engines.py). What counts is the sum of every step's best time over the
+rounds, relative to the package's: above 1 the attempt lost.
+
+In the same rounds run copies of the package in which parts of the work take no time, because they
+are left out; their predictions are wrong, and only their times are read. They say how much any
+better way of doing that part could gain at most.
 
 Writes bench/attempts.md, and prints it. A ratio closer to 1 than that of "the package again"
 says nothing.
 """
 
 import argparse
+import operator
 import shutil
-import statistics
 import tempfile
+from collections.abc import Iterable
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from forward import HERE, Engine, judged, machine, rounds_of
+from forward import HERE, Engine, machine, rounds_of
 
 REPORT = HERE / "attempts.md"
 THREADS = (1, 2)
 HEAD = """# Attempts that lost, and by how much
 
-Written by `python bench/attempts.py`; see its docstring. {model}, 640 x 640, {machine}; {rounds}.
+Written by `python bench/attempts.py`; see its docstring. {model}, 640 x 640, {machine};
+{rounds} rounds.
+
+"""
+LEFT = """
+What is left: parts of the work left out, each line on top of the one above.
 
 """
 
@@ -86,7 +97,29 @@ ATTEMPTS: dict[str, tuple[Change, ...]] = {
         Change("ops/blocked.py", "// LINE) * LINE + LINE, row", "// LINE) * LINE, row"),
     ),
     "first layers not in bands": (
-        Change("graph/engine.py", "x.shape[3], threads, True)", "x.shape[3], threads, False)"),
+        Change("graph/plan.py", "height) if in_bands else NO_STEM", "height) if 0 else NO_STEM"),
+    ),
+}
+
+OTHER_STEPS = ("MAX_POOL", "UPSAMPLE", "ADD", "COPY", "BORDER", "DECODE")
+PARTS: dict[str, tuple[Change, ...]] = {
+    "without activations": (
+        Change(KERNEL, "activation = step.activation if", "activation = 0 if"),
+    ),
+    "without steps other than convolutions": tuple(
+        Change("ops/work_kernel.py", f"step.kind == {kind}:", "step.kind < 0:")
+        for kind in OTHER_STEPS
+    ),
+    "every tile has the same input and totals": (
+        Change(
+            KERNEL,
+            "WINDOWS + 8 * first, scratch + OUTPUTS + 8 * first",
+            "WINDOWS, scratch + OUTPUTS",
+        ),
+    ),
+    "every K-block has the same panel": (
+        Change(KERNEL, "(group * step.products + k) * LINE * step.vectors", "0"),
+        Change(KERNEL, "ahead = weight + count * LINE * vectors", "ahead = weight"),
     ),
 }
 
@@ -104,24 +137,28 @@ def attempt(changes: tuple[Change, ...], folder: Path) -> Path:
     return folder
 
 
-def measure(model: str, threads: int, count: int, folders: list[Path]) -> tuple[list[float], int]:
-    """Of each attempt, the median ratio to the package; and how many rounds were quiet."""
-    engines = [Engine("refquant", model, threads, folder) for folder in (HERE.parent, *folders)]
-    for i, engine in enumerate(engines):
-        engine.name = str(i)  # the package is 0
+def measure(model: str, threads: int, count: int, folders: list[Path]) -> list[float]:
+    """Of each attempt, its time relative to the package's."""
+    engines = [
+        Engine("refquant-steps", model, threads, folder) for folder in (HERE.parent, *folders)
+    ]
     ours, *others = (engine.outputs()[0] for engine in engines)
-    for name, theirs in zip(ATTEMPTS, others, strict=True):
+    for name, theirs in zip(ATTEMPTS, others, strict=False):  # the rest leave work out
         if not np.array_equal(ours.view(np.uint32), theirs.view(np.uint32)):
             raise SystemExit(f"{name}: other bits")
-    rounds = rounds_of(engines, count)
+    rounds_of(engines, count)
+    best, *theirs = (float(engine.ask("best")) for engine in engines)
     for engine in engines:
         engine.close()
-    used, quiet = judged(rounds)
-    ratios = [
-        statistics.median(r[str(i)].wall / r["0"].wall for r in used)
-        for i in range(1, len(engines))
-    ]
-    return ratios, quiet
+    return [time / best for time in theirs]
+
+
+def table(names: Iterable[str], columns: list[list[float]]) -> str:
+    """Names, and of each its ratio in every column."""
+    text = "| | x the package, 1 thread | x the package, 2 threads |\n|---|---|---|\n"
+    for name, *ratios in zip(names, *columns, strict=False):
+        text += f"| {name} |" + "".join(f" {ratio:.3f} |" for ratio in ratios) + "\n"
+    return text
 
 
 def main() -> None:
@@ -129,14 +166,13 @@ def main() -> None:
     parser.add_argument("--model", default="yolov7", choices=("yolov7", "yolov7-tiny"))
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
+    copies = (*ATTEMPTS.values(), *accumulate(PARTS.values(), operator.add))
     with tempfile.TemporaryDirectory() as folder:
-        made = [attempt(c, Path(folder) / str(i)) for i, c in enumerate(ATTEMPTS.values())]
+        made = [attempt(changes, Path(folder) / str(i)) for i, changes in enumerate(copies)]
         columns = [measure(options.model, n, options.rounds, made) for n in THREADS]
-    quiet = " and ".join(f"{number} of {options.rounds} rounds quiet" for _, number in columns)
-    text = HEAD.format(model=options.model, machine=machine(), rounds=quiet)
-    text += "| attempt | x the package, 1 thread | x the package, 2 threads |\n|---|---|---|\n"
-    for i, name in enumerate(ATTEMPTS):
-        text += f"| {name} |" + "".join(f" {ratios[i]:.3f} |" for ratios, _ in columns) + "\n"
+    text = HEAD.format(model=options.model, machine=machine(), rounds=options.rounds)
+    text += table(ATTEMPTS, columns)
+    text += LEFT + table(PARTS, [ratios[len(ATTEMPTS) :] for ratios in columns])
     REPORT.write_text(text)
     print(text, end="")
 

@@ -2,21 +2,25 @@
 
 import hashlib
 import json
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from arrays_of_interest import same_bits
-from small_graphs import awkward
+from small_graphs import awkward, conv_node, model_of, pool_node
 from whole_numbers import model_of_whole_numbers
 
 from refquant.arrays.errors import BadInput
 from refquant.arrays.packed import pack_weights
 from refquant.graph import bands, engine
+from refquant.graph import walk as walk_module
 from refquant.graph.architecture import build
 from refquant.graph.engine import engine_of, prepared
-from refquant.graph.graph import Model, Node
+from refquant.graph.graph import INPUT, Model, Node
 from refquant.graph.network import Network
 from refquant.graph.plan import can_plan, plan
 from refquant.graph.walk import run, walk, walk_node_by_node
@@ -81,6 +85,42 @@ def test_a_model_that_has_run_cannot_be_changed_unnoticed():
     run(model, image(1, 3, 64, 64))
     with pytest.raises(ValueError, match="read-only"):
         model.nodes[0].arrays["weight"][0] = 0
+
+
+def test_threads_that_ask_at_once_get_one_engine(monkeypatch):
+    model, barrier, made = build("yolov7-tiny", 1 / 8), threading.Barrier(8), []
+
+    def slowly(model):
+        made.append(model)
+        threading.Event().wait(0.05)
+        return engine_class(model)
+
+    engine_class = engine.Engine
+    monkeypatch.setattr(engine, "Engine", slowly)
+    with ThreadPoolExecutor(8) as pool:
+        engines = list(pool.map(lambda _: barrier.wait() + 1 and engine_of(model), range(8)))
+    assert len(made) == 1
+    assert all(one is engines[0] for one in engines)
+
+
+def test_a_run_node_by_node_does_not_keep_maps_that_nobody_needs(monkeypatch):
+    model, outputs, alive = build("yolov7-tiny", 1 / 8, folded=False), [], []
+    run_node = walk_module.run_node
+
+    def watched(*arguments):
+        alive.append(sum(one() is not None for one in outputs))
+        y = run_node(*arguments)
+        outputs.append(weakref.ref(y))
+        return y
+
+    monkeypatch.setattr(walk_module, "run_node", watched)
+    run(model, image(1, 3, 64, 64))
+    nodes = model.nodes
+    needed = [
+        sum(any(a.name in b.inputs for b in nodes[i:]) for a in nodes[:i])
+        for i in range(len(nodes))
+    ]
+    assert all(count <= need + 1 for count, need in zip(alive, needed, strict=True))  # + the last
 
 
 def test_the_engine_goes_with_its_model():
@@ -151,6 +191,54 @@ def test_a_graph_that_is_not_folded_runs_node_by_node():
     assert not can_plan(model)
     *_, (_, expected) = walk_node_by_node(model, x, "ref", 1)
     assert same_bits(run(model, x), expected)
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        pool_node("reader", "s2d", 2, 2, 0),
+        Node("reader", "add", ("s2d", "s2d")),
+        Node("reader", "upsample", ("s2d",), {"scale": 2}),
+        Node("reader", "concat", ("s2d", "s2d")),
+    ],
+    ids=lambda node: node.op,
+)
+def test_what_reads_the_space_to_depth_of_the_image_without_a_convolution_is_right_too(reader):
+    channels = 24 if reader.op == "concat" else 12
+    s2d = Node("s2d", "space_to_depth", (INPUT,))
+    model, x = model_of(s2d, reader, conv_node("c", "reader", channels, 6)), image(1, 3, 64, 96)
+    *_, (_, expected) = walk_node_by_node(model, x, "fast", 1)
+    assert same_bits(run(model, x), expected)
+    assert all(
+        same_bits(y, z)
+        for (_, y), (_, z) in zip(
+            walk(model, x), walk_node_by_node(model, x, "fast", 1), strict=True
+        )
+    )
+
+
+def test_a_decode_of_the_space_to_depth_of_the_image_runs():
+    model, x = model_of(Node("s2d", "space_to_depth", (INPUT,))), image(1, 3, 64, 96)
+    *_, (_, expected) = walk_node_by_node(model, x, "fast", 1)
+    assert same_bits(run(model, x), expected)
+
+
+def test_a_concat_that_copies_is_right_in_bands():
+    # "outer" has "inner", which has "a" already: "a" is copied a second time, band by band.
+    nodes = (
+        conv_node("a", INPUT, 3, 20, 3, 2),
+        conv_node("b", "a", 20, 16, 3),
+        Node("inner", "concat", ("b", "a")),
+        Node("outer", "concat", ("inner", "a")),
+        conv_node("c", "outer", 56, 16, 3, 2),
+        conv_node("d", "c", 16, 16, 3, 2),
+    )
+    model, x = model_of(*nodes, conv_node("e", "d", 16, 6)), image(1, 3, 320, 64)
+    found = plan(model, 320, 64)
+    assert (found.stem.length, found.stem.bands) == (6, 2)
+    *_, (_, expected) = walk_node_by_node(model, x, "fast", 1)
+    for threads in THREADS:
+        assert same_bits(run(model, x, threads=threads), expected)
 
 
 def test_a_sum_of_one_map_is_that_map():

@@ -1,9 +1,10 @@
 """The stem: the first layers of a network, run in bands, so that wide maps never exist whole.
 
-At 640 x 640 YOLOv7's first maps take 52 and 26 MB, all later ones together 30. So its first
-layers, up to where all maps have shrunk to an eighth of the image's height, run from top to
-bottom in bands, and a band of a map shares its memory with the bands of others. Nothing is
-computed twice: the few rows of a band that the next one reads again are kept.
+At 640 x 640 YOLOv7's first maps take 52, 26 and 26 MB, and everything after the stem never more
+than 27 at a time. So its first layers, up to where all maps have shrunk to an eighth of the
+image's height, run from top to bottom in bands, and a band of a map shares its memory with the
+bands of others. Nothing is computed twice: the few rows of a band that the next one reads again
+are kept.
 
 For band b of B, with R, stride and padding of a map's readers m (a convolution or pooling,
 otherwise 1, 1 and 0), in output rows of each node:
@@ -15,7 +16,6 @@ otherwise 1, 1 and 0), in output rows of each node:
     rows top ... end - 1 are held; of these top ... begin - 1 come from the band before       (5)
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -90,7 +90,7 @@ def rows_of(
 ) -> dict[str, list[Rows]]:
     """Equations (1) to (5)."""
     names = [node.name for node in stem]
-    ends = [ends_of(stem, shapes, exits, (b + 1) / bands) for b in range(bands)]
+    ends = [ends_of(stem, shapes, exits, b + 1, bands) for b in range(bands)]
     begins = [dict.fromkeys(names, 0), *ends[:-1]]  # (3)
     tops = [dict(begin) for begin in begins]
     for b in range(bands):
@@ -110,19 +110,19 @@ def rows_of(
 
 
 def ends_of(
-    stem: Sequence[Node], shapes: Mapping[str, Shape], exits: set[str], share: float
+    stem: Sequence[Node], shapes: Mapping[str, Shape], exits: set[str], done: int, bands: int
 ) -> dict[str, int]:
-    """Equations (1) and (2) for the band that ends at that share of the exits' rows."""
+    """Equations (1) and (2) for the band after which `done` of the bands are done."""
     ends = dict.fromkeys((node.name for node in stem), 0)
     for node in reversed(stem):
         rows = shapes[node.name][1]
         if node.name in exits:
-            ends[node.name] = max(ends[node.name], math.ceil(share * rows))
-        if share == 1:
+            ends[node.name] = max(ends[node.name], -(-done * rows // bands))  # (1)
+        if done == bands:
             ends[node.name] = rows
         R, stride, padding = window(node)
         for name in node.inputs:
             if name in ends and ends[node.name] > 0:
                 need = min((ends[node.name] - 1) * stride - padding + R, shapes[name][1])
-                ends[name] = max(ends[name], need)
+                ends[name] = max(ends[name], need)  # (2)
     return ends

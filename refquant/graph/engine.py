@@ -31,7 +31,9 @@ from refquant.ops.panels import PackedPanels, Panels, panel_bytes, panels_of
 from refquant.ops.tiles import tiles_for_this_cpu, vectors_for
 
 Array = NDArray[np.float32]
-MOST_IDLE = 2  # networks kept per model; each has an arena, 80 MB for YOLOv7 at 640 x 640
+MOST_IDLE = (
+    2  # networks kept per model; each has an arena, YOLOv7's at 640 x 640 35 MB, 79 for walks
+)
 
 
 def prepared(model: Model) -> Model:
@@ -105,6 +107,7 @@ class Engine:
 
 
 _engines: dict[int, Engine] = {}
+_making = threading.Lock()
 
 
 def engine_of(model: Model) -> Engine:
@@ -113,14 +116,15 @@ def engine_of(model: Model) -> Engine:
     From then on the model's arrays are read-only.
     """
     key = id(model)
-    if key not in _engines:
-        for node in model.nodes:
-            for array in node.arrays.values():
-                if isinstance(array, np.ndarray):
-                    array.setflags(write=False)  # the engine would not see a change
-        _engines[key] = Engine(model)
-        weakref.finalize(model, _engines.pop, key, None)
-    return _engines[key]
+    with _making:
+        if key not in _engines:
+            for node in model.nodes:
+                for array in node.arrays.values():
+                    if isinstance(array, np.ndarray):
+                        array.setflags(write=False)  # the engine would not see a change
+            _engines[key] = Engine(model)
+            weakref.finalize(model, _engines.pop, key, None)
+        return _engines[key]
 
 
 def run(model: Model, x: Array, *, threads: int = 1) -> Array:

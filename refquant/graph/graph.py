@@ -108,7 +108,7 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """Numbers in the arrays that the operations use, as they are now (folded or not)."""
+        """Trainable numbers, as the arrays are now (folded or not): weights, biases, implicit."""
         names = ("weight", "bias", "implicit")
         return sum(
             int(np.prod(node.arrays[name].shape))

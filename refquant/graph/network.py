@@ -168,15 +168,15 @@ class Network:
         return steps
 
     def concat(self, node: Node, band: int) -> Steps:
+        y, xs = self.window(node, band)
         steps: Steps = []
         root, channel = self.plan.roots[node.name]
         first = 0
-        for name in node.inputs:
-            channels = self.plan.shapes[name][0]
-            if self.plan.roots[name] != (root, channel + first):
-                fields = {**input_fields(self.whole(name)), **output_fields(self.whole(node.name))}
-                steps.append(step(COPY, channels, **fields, first_channel=first))
-            first += channels
+        for name, x in zip(node.inputs, xs, strict=True):
+            if self.plan.roots[name] != (root, channel + first) and y.rows:
+                fields = {**input_fields(x), **output_fields(y)}
+                steps.append(step(COPY, x.channels, **fields, first_channel=first))
+            first += x.channels
         return steps
 
     def space_to_depth(self, node: Node, band: int) -> Steps:

@@ -5,8 +5,8 @@ do not overlap may share memory, so the arena is little larger than the widest m
 network.
 
 Concat costs nothing: its inputs are written where the concat's output has their channels. That
-takes a first channel divisible by 16 (a block) and an input that is joined into nothing else;
-other inputs are copied. An input of a concat may be a concat.
+takes a first channel divisible by 16 (a block) and an input that no earlier concat holds already,
+nor this one twice; other inputs are copied. An input of a concat may be a concat.
 
     shapes    (C, H, W) of every node, from the image's H and W                            (1)
     parts     node -> (concat, first channel), where it is written in place                (2)
@@ -69,10 +69,12 @@ class Plan(NamedTuple):
 def can_plan(model: Model) -> bool:
     """Whether every node is one that the engine runs in blocks; folded models are."""
     nodes = model.nodes
+    planar = {n.name for n in nodes if n.op == "space_to_depth"}  # only convolutions read those
     return (
         all(node.op in OPS_IN_BLOCKS for node in nodes)
         and all(n.op in ("conv", "space_to_depth") for n in nodes if INPUT in n.inputs)
         and all(n.inputs == (INPUT,) for n in nodes if n.op == "space_to_depth")
+        and all(n.op == "conv" for n in nodes if planar.intersection(n.inputs))
         and all(len(n.inputs) > 1 for n in nodes if n.op == "add")
         and all(
             n.attributes["padding"] < n.attributes["kernel"] for n in nodes if n.op == "max_pool"

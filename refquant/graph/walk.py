@@ -3,9 +3,10 @@
     for node, y in walk(model, x):        x (N, 3, H, W) float32, RGB in [0, 1]
         ...                               y the node's output, NCHW
 
-Everything that looks at a network is a consumer of this generator: detection takes the last
-output, a golden file records all of them, verification compares each. An output is dropped as soon
-as no later node needs it, so memory stays near that of the widest place of the network.
+Whatever looks at single nodes is a consumer of this generator: a golden file records all of them,
+verification compares each. Detection takes the last output alone, which `run` gives. An output is
+dropped as soon as no later node needs it, so memory stays near that of the widest place of the
+network.
 
 Arithmetic, by name:
     fast    float32, the compiled kernels: the bits of `ref`
@@ -51,8 +52,9 @@ def run(
         from refquant.graph import engine
 
         return engine.run(model, np.asarray(x, np.float32), threads=threads)
-    *_, (_, predictions) = walk(model, x, arithmetic=arithmetic, threads=threads)
-    return predictions
+    for _, y in walk_node_by_node(model, x, arithmetic, threads):
+        last = y  # that one alone: all of them would take gigabytes
+    return last
 
 
 def walk_node_by_node(

@@ -1,6 +1,7 @@
 """Goldens: what is recorded, that it is the same everywhere, and that damage is seen."""
 
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -166,6 +167,21 @@ def test_a_full_disk_is_one_error_and_no_file(tmp_path, monkeypatch, x):
     with pytest.raises(BadInput, match="No space"):
         record_golden(small_model(), x, tmp_path / "g.h5")
     assert os.listdir(tmp_path) == ["fits.h5"]
+
+
+class Half(io.BytesIO):
+    """A file that takes half of what it is given, as a raw one may."""
+
+    def write(self, data):
+        return super().write(memoryview(data)[: (len(data) + 1) // 2])
+
+
+def test_a_file_that_takes_a_part_gets_the_rest():
+    stream = Stream(Half())
+    assert stream.write(b"0123456789") == 10
+    assert stream.write(b"") == 0
+    stream.check()
+    assert stream.file.getvalue() == b"0123456789"
 
 
 def test_the_verb_writes_what_it_says(capsys, tmp_path, x):

@@ -234,6 +234,23 @@ def test_narrow_storage_is_consistent_where_declared_and_wrong_where_not(
     assert judged(golden, arrays, tmp_path, blame=False).verdict == "wrong"
 
 
+def test_variants_that_overflow_are_no_evidence(tmp_path):
+    """SiLU of 6e4 fits float16, three of it do not."""
+    weight = np.zeros((4, 3, 8, 8), np.float32)
+    weight[:, :, 0, 0] = 3e4
+    model, x = small_model(weight), np.full((1, 3, 8, 8), 0.9, np.float32)
+    record_golden(model, x, tmp_path / "g.h5")
+    outputs = {node.name: y for node, y in walk(model, x)}
+    outputs = {name: np.minimum(y, 65504) for name, y in outputs.items()}
+    report = judged(tmp_path / "g.h5", outputs, tmp_path, declared=Declared(storage="float16"))
+    row = row_of(report, STEM)
+    assert row["verdict"] == "undecided"
+    assert row["evidence"]["largest"] is None
+    assert row["evidence"]["k"] is None
+    assert "overflows" in row["note"]
+    json.dumps(report.as_json(), allow_nan=False)
+
+
 def test_nhwc_is_detected(golden, right, tmp_path):
     arrays = {k: y.transpose(0, 2, 3, 1) if y.ndim == 4 else y for k, y in right.items()}
     report = judged(golden, arrays, tmp_path)

@@ -1,18 +1,22 @@
 """What strangers give as the other side: nothing passes by accident, no traceback ends it."""
 
 import json
+import re
 import warnings
 import zipfile
 
 import h5py
 import numpy as np
 import pytest
-from small_model import DECODE, STEM, small_model
+from small_model import DECODE, JOINED, STEM, saved, small_model
 
 from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
 from refquant.graph.walk import walk
+from refquant.study.declared import Declared
 from refquant.study.golden import record_golden
+from refquant.study.golden_file import open_golden
+from refquant.study.mapping import LARGEST_MAPPING, read_mapping
 from refquant.study.verify import verify
 
 
@@ -131,7 +135,9 @@ def test_a_cut_onnx_file_is_bad_input(golden, x, tmp_path):
             verify(golden, tmp_path / "cut.onnx")
 
 
-@pytest.mark.parametrize("place", ["an initializer", "an attribute", "a branch"])
+@pytest.mark.parametrize(
+    "place", ["an initializer", "an attribute", "a branch", "a sparse initializer", "a function"]
+)
 def test_an_onnx_file_with_data_elsewhere_is_bad_input(golden, tmp_path, place):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -142,11 +148,70 @@ def test_an_onnx_file_with_data_elsewhere_is_bad_input(golden, tmp_path, place):
     branch = make.make_graph([constant], "branch", [], [])
     choice = make.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
     parts = {"an initializer": ([], [lie]), "an attribute": ([constant], [])}
-    nodes, constants = parts.get(place, ([choice], []))
+    nodes, constants = parts.get(place, ([choice] if place == "a branch" else [], []))
     model = make.make_model(make.make_graph(nodes, "g", [], [], constants))
+    if place == "a sparse initializer":
+        model.graph.sparse_initializer.add(dims=[4]).values.CopyFrom(lie)
+    elif place == "a function":
+        model.functions.add(name="f", domain="d").node.append(constant)
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(BadInput, match=r"m\.onnx: has its weights in another file"):
         verify(golden, tmp_path / "m.onnx")
+
+
+def with_record(path, golden, name, **changes):
+    """The golden with another record of a node, and the content hash that fits it."""
+    path.write_bytes(golden.read_bytes())
+    with h5py.File(path, "r+") as file:
+        record = json.loads(file[name].attrs["node"]) | changes
+        file[name].attrs.create("node", np.bytes_(json.dumps(record)))
+    with pytest.raises(BadInput, match="content_sha256 is") as refused, open_golden(path):
+        pass
+    actual = re.search("content_sha256 is ([0-9a-f]{64})", str(refused.value))[1]
+    with h5py.File(path, "r+") as file:
+        root = json.loads(file.attrs["golden"]) | {"content_sha256": actual}
+        file.attrs.create("golden", np.bytes_(json.dumps(root)))
+    return path
+
+
+@pytest.mark.parametrize("name", [STEM, JOINED, DECODE])
+@pytest.mark.parametrize("shape", [[1, 1, 1, 1], [1, 2], [], [-1, 4, 2, 3]])
+def test_a_golden_with_other_shapes_than_its_model_s_is_bad_input(
+    golden, right, tmp_path, name, shape
+):
+    path = with_record(tmp_path / "g.h5", golden, name, shape=shape)
+    with pytest.raises(BadInput, match=rf"g\.h5: {name} has shape .*, its model gives"):
+        verify(path, written(tmp_path / "other.npz", right))
+    assert verify(golden, tmp_path / "other.npz").verdict == "consistent"
+
+
+def test_a_golden_with_another_model_in_it_is_bad_input(golden, right, tmp_path):
+    other = small_model(np.ones((4, 3, 8, 8), np.float32))
+    content = saved(other, tmp_path).read_bytes()
+    path = tmp_path / "g.h5"
+    path.write_bytes(golden.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["images/model"]
+        file["images"].create_dataset("model", data=np.frombuffer(content, np.uint8))
+    written(tmp_path / "other.npz", right)
+    for options in ({}, {"model": other}):
+        with pytest.raises(BadInput, match=r"g\.h5: is of a model with content .*, this one has"):
+            verify(path, tmp_path / "other.npz", **options)
+    assert verify(path, tmp_path / "other.npz", model=small_model()).verdict == "consistent"
+
+
+def test_a_golden_without_its_input_is_bad_input(golden, right, tmp_path):
+    path = tmp_path / "g.h5"
+    path.write_bytes(golden.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["images/output"]
+    with pytest.raises(BadInput, match=r"g\.h5: images"):
+        verify(path, written(tmp_path / "other.npz", right))
+
+
+def test_a_declaration_that_is_none_is_refused_before_anything_is_read(golden, tmp_path):
+    with pytest.raises(BadInput, match="algorithm='fft'"):
+        verify(golden, tmp_path / "absent.npz", declared=Declared(algorithm="fft"))
 
 
 def test_a_member_whose_bytes_were_changed_is_not_judged(golden, right, tmp_path):
@@ -220,6 +285,23 @@ def test_hdf5_leads_nowhere_else(golden, right, tmp_path):
         file.create_dataset(STEM, right[STEM].shape, np.float32)
     with pytest.raises(BadInput, match="never written"):
         verify(golden, tmp_path / "unwritten.h5")
+
+
+def test_a_group_that_contains_itself_is_entered_once(golden, right, tmp_path):
+    written(tmp_path / "other.h5", right)
+    with h5py.File(tmp_path / "other.h5", "r+") as file:
+        for number in range(12):  # 12**8 ways down
+            file[f"again{number}"] = file["/"]
+    assert verify(golden, tmp_path / "other.h5").verdict == "consistent"
+
+
+def test_a_mapping_that_is_too_large_is_not_called_broken(tmp_path):
+    text = json.dumps({STEM: "a" * LARGEST_MAPPING})
+    (tmp_path / "names.json").write_text(text)
+    with pytest.raises(BadInput, match=f"has more than {LARGEST_MAPPING} bytes"):
+        read_mapping(tmp_path / "names.json")
+    (tmp_path / "names.json").write_text('{"a": "b"}'.ljust(LARGEST_MAPPING))
+    assert read_mapping(tmp_path / "names.json") == {"a": "b"}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", '{"a": 1}', "{" * 5000, "\x00"])

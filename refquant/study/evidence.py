@@ -6,7 +6,7 @@ For a node that stayed undecided, but whose tensor was given:
 
     k > IMPLAUSIBLE_K    implausible: not proven wrong, but no variant comes near
     k <= 1               consistent, as far as evidence goes
-    between              undecided
+    between              undecided, as where a variant overflows, or none deviates
 
 If the other side is one more draw of the same kind, k > 1 has the odds 1 : variants at one node.
 IMPLAUSIBLE_K leaves room for what the variants do not vary (other libraries' exp, fused
@@ -25,6 +25,7 @@ from refquant.study.judge import CONSISTENT, IMPLAUSIBLE, UNDECIDED
 from refquant.study.variants import largest_deviation
 
 IMPLAUSIBLE_K = 8.0
+NO_MEASURE = "a right variant overflows here, so there is no deviation to measure by"
 Float32 = NDArray[np.float32]
 
 
@@ -49,11 +50,13 @@ def weigh(
     golden = {node.name: y for node, y in outputs() if node.name in open_rows}
     largest = largest_deviation(model, x, golden, declared, variants)
     for name, row in open_rows.items():
-        k = row["max_abs"] / largest[name] if largest[name] else None
+        spread = largest[name] if np.isfinite(largest[name]) else None
+        k = min(row["max_abs"] / spread, np.finfo(float).max) if spread else None
         odds = f"1:{variants}"
-        row["evidence"] = {"largest": largest[name], "k": k, "variants": variants, "odds": odds}
+        row["evidence"] = {"largest": spread, "k": k, "variants": variants, "odds": odds}
         finite = not row["nonfinite"]
-        if k is None or not np.isfinite(k):
+        if k is None:
+            row["note"] = NO_MEASURE if spread is None else row["note"]
             continue
         row["verdict"] = IMPLAUSIBLE if k > IMPLAUSIBLE_K else UNDECIDED
         if k <= 1 and finite:

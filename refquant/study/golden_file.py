@@ -143,7 +143,6 @@ class Golden:
         reader = self.reader
         self.root = read_root(reader.json_of(root, "golden", f"{path}: root"), path)
         self.groups: dict[str, h5g.GroupID] = {}
-        self.records: dict[str, Record] = {}
         self.datasets: dict[str, dict[str, Any]] = {}
         found = []
         for link in reader.links(root, f"{path}: ", "group", NODE_NAME, MOST_NODES + 1):
@@ -156,7 +155,7 @@ class Golden:
                 self.datasets[name] = {item.name.decode("ascii"): item for item in links}
                 self.groups[name] = group
         found.sort(key=lambda item: item.index)
-        self.records = {item.name: item for item in found}
+        self.records: Mapping[str, Record] = {item.name: item for item in found}
         if [item.index for item in found] != list(range(len(found))) or INPUT not in self.groups:
             raise BadInput(path, "the indices of the nodes are not 0, 1, 2, ...")
 
@@ -173,6 +172,8 @@ class Golden:
 
     def output(self, name: str) -> Array:
         """The output of a node (or the input tensor) that is kept; its digest is checked."""
+        if not self.has(name):
+            raise BadInput(f"{self.path}: {name}", "has no output in the file: make it again")
         array, known = self.array(name, "output"), self.records[name]
         if (
             array.shape != known.shape
@@ -183,7 +184,7 @@ class Golden:
         return array
 
     def model(self) -> Model:
-        """The model in the file; its content hash is the golden's."""
+        """The model in the file, if it is there; whether it is the golden's, verify.py asks."""
         if not self.has(INPUT, "model"):
             name = self.root["model"].get("name")
             raise BadInput(self.path, "holds no model", f"name it with --model (it was {name!r})")

@@ -43,12 +43,15 @@ class Stream(io.RawIOBase):
         self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        if self.error is None:
-            try:
-                return self.file.write(data)
-            except OSError as error:
-                self.error = error
-        return memoryview(data).nbytes
+        left = memoryview(data)
+        size = left.nbytes
+        try:
+            # A raw file may take a part: Linux 2 GiB at most, a full disk what still fits.
+            while left and self.error is None:
+                left = left[self.file.write(left) :]
+        except OSError as error:
+            self.error = error
+        return size
 
     def truncate(self, size: int | None = None) -> int:
         if self.error is None:

@@ -244,9 +244,13 @@ def read_mapping(path: Path) -> dict[str, str]:
     try:
         with path.open("rb") as stream:
             raw = stream.read(LARGEST_MAPPING + 1)
+        if len(raw) > LARGEST_MAPPING:
+            raise BadInput(path, f"has more than {LARGEST_MAPPING} bytes", "give names alone")
         value = json.loads(raw.decode("utf-8"))
     except OSError as error:
         raise BadInput(path, f"cannot be read ({error.strerror})") from error
+    except BadInput:
+        raise
     except (ValueError, RecursionError) as error:
         raise BadInput(path, f"is no JSON ({error!s:.80})", '{"node": "tensor"}') from error
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):

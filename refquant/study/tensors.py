@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 
 import h5py
 import numpy as np
-from h5py import h5d, h5z
+from h5py import h5d, h5g, h5z
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
@@ -197,7 +197,7 @@ def hdf5_tensors(path: Path) -> Iterator[Tensor]:
     check_superblock(path)
     try:
         with h5py.File(path, "r") as file:
-            found = list(datasets_in(path, file, "", 0))
+            found = list(datasets_in(path, file["/"], "", 0, set()))
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
@@ -207,16 +207,22 @@ def hdf5_tensors(path: Path) -> Iterator[Tensor]:
         yield item._replace(name=item.name.rpartition("/")[2]) if len(folders) == 1 else item
 
 
-def datasets_in(path: Path, group: h5py.Group, prefix: str, depth: int) -> Iterator[Tensor]:
-    """The datasets below a group; names that are no text, soft, external and too
-    deep links are passed over."""
+def datasets_in(
+    path: Path, group: h5py.Group, prefix: str, depth: int, entered: set[object]
+) -> Iterator[Tensor]:
+    """The datasets below a group; names that are no text, soft, external and too deep links are
+    passed over, and so are groups by a second link: they may contain themselves."""
+    number = h5g.get_objinfo(group.id).objno
+    if number in entered:
+        return
+    entered.add(number)
     names = [name for name in group if isinstance(name, str)]  # bytes: no text in UTF-8
     for name in sorted(names, key=natural) if depth < 8 else ():
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             continue
         item, full = group[name], f"{prefix}/{name}".lstrip("/")
         if isinstance(item, h5py.Group):
-            yield from datasets_in(path, item, full, depth + 1)
+            yield from datasets_in(path, item, full, depth + 1, entered)
         elif isinstance(item, h5py.Dataset) and type_name(item) in FLOATS:
             check_dataset(item, f"{path}: {full}")
             read = partial(read_dataset, path, full)

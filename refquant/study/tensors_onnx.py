@@ -60,18 +60,23 @@ def parsed(path: Path, kind: Any) -> Any:
         model = kind.FromString(data)
     except Exception as error:  # protobuf's own kinds
         raise BadInput(path, f"is no ONNX model ({error!s:.80})") from error
-    if any(item.external_data or item.data_location for item in constants_in(model.graph)):
+    if any(item.external_data or item.data_location for item in tensors_in(model)):
         raise BadInput(path, "has its weights in another file", "save it as one file")
     return model
 
 
-def constants_in(graph: Any) -> Iterator[Any]:
-    """Every tensor of a graph: initializers, attributes, and those of graphs in attributes."""
-    yield from graph.initializer
-    for attribute in (item for node in graph.node for item in node.attribute):
-        yield from (attribute.t, *attribute.tensors)
-        for inner in (attribute.g, *attribute.graphs):
-            yield from constants_in(inner) if inner.node or inner.initializer else ()
+def tensors_in(message: Any) -> Iterator[Any]:
+    """Every TensorProto of a message, in whatever field: sparse ones and functions' too.
+
+    As deep as messages nest, which protobuf limits to 100 when it parses.
+    """
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for item in (value,) if hasattr(value, "ListFields") else value:
+                yield from tensors_in(item)
 
 
 def is_map(array: Any) -> bool:

@@ -25,10 +25,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from refquant.arrays.errors import BadInput
 from refquant.formats.content_hash import content_sha256
 from refquant.formats.node_json import group_of
-from refquant.graph.graph import INPUT, Model
+from refquant.graph.graph import INPUT, Model, array_of
+from refquant.graph.plan import shapes_of
+from refquant.graph.walk import check_input
 from refquant.study.declared import Declared
 from refquant.study.evidence import weigh
 from refquant.study.golden_file import Golden, open_golden
@@ -76,17 +81,19 @@ def verify(
               taken as the inputs that they are
     variants  forward passes for evidence, 0 for none
     """
+    declared.checked()  # before anything is run
     with open_golden(Path(golden)) as opened:
         checked = model_for(opened, model)
         x = opened.output(INPUT)
-        tensors = tensors_of(Path(other), x)
         nodes = wanted(opened, checked)
+        check_shapes(opened, checked, x)
+        tensors = tensors_of(Path(other), x)
         chosen = {node.name for node in nodes if chosen_by(only, node.name)}
         matches = matches_of(nodes, tensors, mapping, layout, chosen)
         if not set(matches) & chosen - {INPUT}:
-            remedy = "see --map, and the names in refquant info"
+            remedy = "see --map, and the names in refquant info --nodes"
             raise BadInput(other, "no tensor is a node's", remedy)
-        job = Job(opened, checked, x, matches, declared.checked(), chosen)
+        job = Job(opened, checked, x, matches, declared, chosen)
         rows = list(job.rows(blame))
         if variants and any(row["verdict"] == UNDECIDED for row in rows):
             weigh(rows, checked, x, job.outputs, declared, variants)
@@ -114,13 +121,13 @@ def chosen_by(patterns: Sequence[str], name: str) -> bool:
 
 
 def model_for(golden: Golden, model: Model | None) -> Model:
-    """The model of the golden, wherever it comes from."""
-    if model is None:
-        return golden.model()
+    """The model of the golden, wherever it comes from: its content must be the golden's."""
+    model = golden.model() if model is None else model
     groups = {node.name: group_of(node, index) for index, node in enumerate(model.nodes)}
     actual, expected = content_sha256(groups), golden.root["model"]["content_sha256"]
     if actual != expected:
-        raise BadInput("model", f"has content {actual:.12}..., the golden's is {expected:.12}...")
+        problem = f"is of a model with content {expected:.12}..., this one has {actual:.12}..."
+        raise BadInput(golden.path, problem, "name the one that it was made of with --model")
     return model
 
 
@@ -138,6 +145,25 @@ def wanted(golden: Golden, model: Model) -> list[Wanted]:
         )
         for name, record in golden.records.items()
     ]
+
+
+def check_shapes(golden: Golden, model: Model, x: NDArray[np.float32]) -> None:
+    """Refuse a golden whose records have other shapes than its model gives for its input x."""
+    try:
+        check_input(model, x)
+    except BadInput as error:
+        raise BadInput(golden.path, str(error), "make it again") from None
+    N, C, H, W = x.shape
+    maps = shapes_of(model.nodes, (C, H, W))
+    shapes: dict[str, tuple[int, ...]] = {name: (N, *shape) for name, shape in maps.items()}
+    for node in model.nodes:
+        if node.op == "decode":  # rows of all levels, E numbers each
+            A, heads = array_of(node.arrays["anchors"]).shape[1], [maps[n] for n in node.inputs]
+            shapes[node.name] = (N, sum(A * h * w for _, h, w in heads), heads[0][0] // A)
+    for name, record in golden.records.items():
+        if record.shape != shapes[name]:
+            problem = f"{name:.80} has shape {record.shape}, its model gives {shapes[name]}"
+            raise BadInput(golden.path, problem, "make it again")
 
 
 def report(rows: list[Row], declared: Declared, unused: list[str]) -> Report:

@@ -224,6 +224,20 @@ def test_a_server_that_is_not_there_is_told(tmp_path):
         fetch("file:///etc/hostname", tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize("url", ["foo/x.pt", "http://[::1/x.pt", "http://127.0.0.1:9/modèle.pt"])
+def test_what_is_no_address_is_told_at_once(tmp_path, url):
+    with pytest.raises(BadInput, match=r"is no address \(.+\): give http://"):
+        fetch(url, tmp_path / "x.pt", KNOWN)
+    assert names(tmp_path) == []
+
+
+def test_a_redirect_to_what_is_no_address_is_told(server, tmp_path):
+    server.behaviour = lambda handler, count: handler.answer(302, Location="http://[::1/x")
+    with pytest.raises(BadInput, match=r"yolov7\.pt: is no address \(.+\): give http://"):
+        fetch(server.url, tmp_path / "x.pt", KNOWN)
+    assert len(server.requests) == 1
+
+
 def test_a_folder_that_is_not_there_is_told(server, tmp_path):
     with pytest.raises(BadInput, match=r"cannot be written \(No such file"):
         fetch(server.url, tmp_path / "no" / "x.pt", KNOWN)

@@ -215,6 +215,11 @@ def open_url(url: str, headers: dict[str, str], timeout: float) -> Any:
         raise BadInput(url, f"the server answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise Interrupted(f"the server cannot be reached ({reason(error)})") from error
+    except BadInput:
+        raise
+    except ValueError as error:  # of urllib: this address, or one that it is redirected to
+        remedy = "give http://... or https://..."
+        raise BadInput(url, f"is no address ({reason(error)})", remedy) from error
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):

@@ -545,7 +545,7 @@ def test_raw_maps_without_end_are_refused_before_they_are_made(tmp_path):
 def test_without_the_library_the_remedy_is_told(tmp_path, monkeypatch):
     path = written(tmp_path, changed())
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    with pytest.raises(BadInput, match=r"pip install refquant\[onnx\]"):
+    with pytest.raises(BadInput, match=r"pip install 'refquant\[onnx\]'"):
         load_model(path)
 
 

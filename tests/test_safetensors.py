@@ -129,5 +129,5 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
 
 def test_without_the_library_the_remedy_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
-    with pytest.raises(BadInput, match=r"pip install refquant\[safetensors\]"):
+    with pytest.raises(BadInput, match=r"pip install 'refquant\[safetensors\]'"):
         tensors_in(b"")

@@ -132,7 +132,8 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> str:
     for item in FORMATS.values():
         if suffix in item.suffixes and item.write is not None:
             return item.write(model, Path(path))
-    raise BadInput(path, f"suffix {suffix!r} is no format to write", f"choose {suffixes(True)}")
+    remedy = f"choose {suffixes(True)}; refquant export writes .onnx and .npz"
+    raise BadInput(path, f"suffix {suffix!r} is no format to write", remedy)
 
 
 def format_of(path: Path) -> Format:

@@ -74,7 +74,7 @@ def parse(data: bytes) -> Any:
         import onnx
         from google.protobuf.message import DecodeError
     except ModuleNotFoundError as error:
-        remedy = "pip install refquant[onnx]"
+        remedy = "pip install 'refquant[onnx]'"
         raise BadInput("onnx", "this library is not installed", remedy) from error
     check_fields(data, onnx.ModelProto.DESCRIPTOR)
     model = onnx.ModelProto()

@@ -63,7 +63,7 @@ def tensors_in(data: bytes) -> Tensors:
     try:
         from safetensors import SafetensorError, deserialize
     except ModuleNotFoundError as error:
-        remedy = "pip install refquant[safetensors]"
+        remedy = "pip install 'refquant[safetensors]'"
         raise BadInput("safetensors", "this library is not installed", remedy) from error
     length = int.from_bytes(data[:8], "little")
     if length > MOST_HEADER:

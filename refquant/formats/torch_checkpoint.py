@@ -42,7 +42,6 @@ from refquant.formats.unpickle import MAX_BYTES, unpickle
 from refquant.graph.graph import Model, count
 from refquant.graph.lower import lower
 
-SUFFIXES = (".pt", ".pth")
 PLACES = ("ema", "model", "state_dict", "model_state_dict")  # where tensors by name may be
 LONGEST_NAME = 100  # characters of a class name
 

@@ -372,11 +372,28 @@ def test_the_verb_s_tables_have_a_column_for_every_measure(files, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [("--group", "3"), ("--weight", "0,0,0,0"), ("--layer", "model.0"), ("--grid", "--plot", "x"),
-     ("--grid", "--against", "demo")],
+     ("--grid", "--against", "demo"), ("--scheme", "affine"), ("--granularity", "layer"),
+     ("--bits", "4"), ("--layer", "model.0.conv", "--weight", "0,0,0,0", "--group", "3"),
+     ("--layer", "model.0.conv", "--weight", "0,0,0,0", "--plot", "x")],
 )  # fmt: skip
 def test_options_without_effect_and_unknown_layers_are_refused(files, capsys, arguments):
     with pytest.raises(BadInput, match=arguments[-2] + "|layer='model.0': is no quantized weight"):
         run(capsys, files / "q.h5", *arguments)
+
+
+@pytest.mark.parametrize("bits", ["8-2", "-", "2-", "4,", "four"])
+def test_widths_that_are_none_are_refused(files, capsys, bits):
+    with pytest.raises(BadInput, match="write 4 or 3,4,5 or 2-8"):
+        run(capsys, files / "float.h5", "--grid", f"--bits={bits}")
+
+
+def test_a_layer_that_is_not_there_is_told_where_names_stand(files, capsys):
+    with pytest.raises(
+        BadInput, match=r"names are like model\.0\.conv, .*info --layers lists all"
+    ):
+        run(capsys, files / "q.h5", "--layer", "model.0")
+    with pytest.raises(BadInput, match="is no quantized weight: there is none in this model"):
+        run(capsys, files / "float.h5", "--layer", "model.0.conv")
 
 
 def test_the_verb_shows_the_weights_of_every_code_even_if_the_first_has_none(files, capsys):

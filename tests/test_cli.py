@@ -1,5 +1,7 @@
 """The command line from outside: start-up, JSON, exit codes, one-line errors."""
 
+import ast
+import io
 import json
 import os
 import subprocess
@@ -11,9 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from refquant import cli
+from refquant.cli import verify
 from refquant.cli.main import VERBS, main, parser
-from refquant.formats import save_model
+from refquant.formats import load_model, save_model
 from refquant.graph.architecture import build
+from refquant.study.verify import Report
+
+posix = pytest.mark.skipif(os.name != "posix", reason="file names that other systems refuse")
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +169,109 @@ def test_a_pickle_that_runs_a_command_is_refused_and_runs_nothing(capsys, tmp_pa
     assert "os.system" in line
     assert not mark.exists()
     assert not (tmp_path / "out.h5").exists()
+
+
+@pytest.mark.parametrize("verb", ["convert", "quantize"])
+@pytest.mark.parametrize("name", ["", ".", "..", "/"])
+def test_a_folder_given_as_a_model_is_told(capsys, verb, name):
+    assert "is a directory: name a model file" in failure(capsys, verb, name)
+
+
+def test_convert_never_overwrites_its_input_by_default(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model(build("yolov7-tiny", 1 / 8, classes=3, folded=False), tmp_path / "raw.h5")
+    before = Path("raw.h5").read_bytes()
+    for name in ("raw.h5", "./raw.h5", tmp_path / "raw.h5"):
+        line = failure(capsys, "convert", name)
+        assert line.endswith("raw.h5: is the input itself: choose another file with -o")
+    assert Path("raw.h5").read_bytes() == before
+    assert json_of(capsys, "convert", "raw.h5", "-o", "raw.h5", "--json")["folded"]
+
+
+def test_another_suffix_leads_to_export(capsys, model_file, tmp_path):
+    line = failure(capsys, "convert", model_file, "-o", tmp_path / "x.onnx")
+    assert line.endswith("choose .h5 | .hdf5; refquant export writes .onnx and .npz")
+
+
+def test_info_lists_the_nodes_that_other_verbs_take(capsys, model_file):
+    nodes = json_of(capsys, "info", model_file, "--json")["nodes_list"]
+    assert nodes[0] == {"name": "model.0.conv", "op": "conv", "inputs": ["images"]}
+    assert nodes[-1]["op"] == "decode"
+    assert main(["info", str(model_file)]) == 0
+    short = capsys.readouterr().out
+    assert main(["info", str(model_file), "--nodes"]) == 0
+    lines = capsys.readouterr().out.removeprefix(short).strip().splitlines()
+    assert lines[0].split() == ["node", "operation", "inputs"]
+    assert [line.split() for line in lines[1:]] == [
+        [node["name"], node["op"], *node["inputs"]] for node in nodes
+    ]
+
+
+def test_info_says_whether_what_is_stored_is_folded(capsys, tmp_path):
+    raw = build("yolov7-tiny", 1 / 8, classes=3, folded=False)
+    save_model(raw, tmp_path / "raw.h5")
+    save_model(load_model(tmp_path / "raw.h5"), tmp_path / "folded.h5")
+    stored, folded = (
+        json_of(capsys, "info", tmp_path / f, "--json") for f in ("raw.h5", "folded.h5")
+    )
+    assert (stored["folded"], folded["folded"]) == (False, True)
+    assert stored["nodes"] == folded["nodes"] < len(raw.nodes)  # numbers are those after folding
+    command = ["quantize", tmp_path / "raw.h5", "--before-folding", "-o", tmp_path / "q.h5"]
+    json_of(capsys, *command, "--json")
+    quantized = json_of(capsys, "info", tmp_path / "q.h5", "--json")
+    assert (quantized["folded"], quantized["nodes"]) == (False, len(raw.nodes))
+
+
+@posix
+def test_names_of_files_do_not_command_the_terminal(capsys, model_file, photo, tmp_path):
+    model, image = tmp_path / "a\x1b[31m.h5", tmp_path / "b\x1b]0;x\x07\nrefquant: c.png"
+    model.write_bytes(model_file.read_bytes())
+    image.write_bytes(photo.read_bytes())
+    for command in (["info", model], ["detect", model, image, "--size", "64"], ["convert", model]):
+        main([str(word) for word in command])
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+    assert "a?[31m.h5" in captured.out
+    assert "b?]0;x??refquant: c.png: " in captured.out
+    assert "a?[31m.h5: is the input itself" in captured.err
+
+
+def test_names_of_tensors_cannot_add_a_line_to_a_verdict(capsys):
+    unused = ["a\nconsistent\x1b[2K"]
+    verify.show(Report("wrong", {}, "model.0.conv", None, [], unused), False)
+    lines = capsys.readouterr().out.splitlines()
+    assert "not used: a?consistent?[2K" in lines
+    assert lines[-1] == "wrong: model.0.conv"
+
+
+def test_errors_of_the_system_do_not_command_the_terminal(capsys, monkeypatch):
+    def stop(*_, **__):
+        raise PermissionError(13, "Permission denied", "a\x1b[31m")
+
+    monkeypatch.setattr("refquant.formats.load_model", stop)
+    assert failure(capsys, "info", "x") == "refquant: a?[31m: Permission denied"
+
+
+def test_every_result_is_printed_by_what_guards_the_terminal():
+    for path in Path(cli.__file__).parent.glob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if is_print(node)]
+        plain = [call.lineno for call in calls if not call.keywords]
+        guards = ("say", "print_json") if path.name == "common.py" else ()
+        assert len(plain) == len(guards), f"{path.name}: print in lines {plain}: use say"
+
+
+def is_print(node: ast.AST) -> bool:
+    """Whether it is a call of print."""
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+
+
+def test_what_stdout_cannot_encode_is_escaped(model_file, tmp_path, monkeypatch):
+    copy = tmp_path / "\u2212.h5"
+    copy.write_bytes(model_file.read_bytes())
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "cp1252", write_through=True))
+    assert main(["info", str(copy)]) == 0
+    assert b"\\u2212.h5" in written.getvalue()
 
 
 def test_an_output_folder_that_is_missing_is_told(capsys, model_file, tmp_path):

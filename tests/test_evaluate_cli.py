@@ -116,6 +116,12 @@ def test_results_of_other_data_cannot_be_compared(capsys, model, cells, tmp_path
     assert "the data set has no image 77" in captured.err
 
 
+@pytest.mark.parametrize("name", ["", "."])
+def test_results_that_are_a_folder_are_told_before_anything_is_computed(capsys, model, name):
+    captured = run(capsys, model, "--data", "nowhere", "--results", name, code=3)
+    assert captured.err == ("refquant: .: is a folder: name a file, such as results.json\n")
+
+
 def test_worker_processes_give_the_same_file(capsys, model, cells, tmp_path):
     options = [model, "--data", cells, "--size", 96, "--protocol", "yolov7", "--results"]
     run(capsys, *options, tmp_path / "one.json")

@@ -95,6 +95,15 @@ def test_bad_choices_are_one_line(capsys, folder, tmp_path, changes, says):
     assert says in line
 
 
+@pytest.mark.parametrize("seed", ["-1", "x"])
+def test_a_seed_that_is_none_is_wrong_usage(capsys, folder, tmp_path, seed):
+    with pytest.raises(SystemExit) as stop:
+        main(words(folder, tmp_path / "out", "--seed", seed))
+    assert stop.value.code == 2
+    assert "argument --seed:" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_data_that_do_not_fit_the_model_are_one_line(capsys, folder, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(folder / "data", data)

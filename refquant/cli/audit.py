@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from refquant.cli.audit_text import report, text_of
-from refquant.cli.common import MODEL_HELP, add_threads, add_verb, progress
+from refquant.cli.common import MODEL_HELP, add_threads, add_verb, progress, say
 
 EXAMPLE = """
 refquant audit q.h5                                       what can be known from the file alone
@@ -21,8 +21,13 @@ refquant audit q.h5 --against yolov7.pt --layer model.0.conv
 refquant audit q.h5 --against yolov7.pt --layer model.0.conv --group 3 --plot pictures
 refquant audit q.h5 --against yolov7.pt --layer model.0.conv --weight 3,0,1,2
 refquant audit yolov7.pt --grid --scheme affine,pwlq --granularity filter,c-shape --bits 3,4,5
-refquant audit yolov7.pt --grid --layer model.0.conv      that layer alone; --csv has every layer
+refquant audit yolov7.pt --grid --layer model.0.conv      that layer alone
 """
+GRID = {  # what --grid goes through unless it is told
+    "scheme": "affine,symmetric,pwlq",
+    "granularity": "layer,filter,channel,f-shape,c-shape",
+    "bits": "4",
+}
 MOST_GROUPS = 40  # lines of a text table; JSON and CSV have all
 
 
@@ -40,17 +45,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--grid", action="store_true", help="a float model, quantized in every way"
     )
-    parser.add_argument(
-        "--scheme",
-        default="affine,symmetric,pwlq",
-        help="for --grid; with commas (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--granularity",
-        default="layer,filter,channel,f-shape,c-shape",
-        help="for --grid; with commas (default: %(default)s)",
-    )
-    parser.add_argument("--bits", default="4", help="for --grid: 4 or 3,4,5 or 2-8")
+    for option, default in GRID.items():
+        also = "; 4 or 3,4,5 or 2-8" if option == "bits" else ", with commas"
+        parser.add_argument(f"--{option}", help=f"for --grid{also} (default: {default})")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV as well")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write pictures (extra plot)")
     add_threads(parser)
@@ -73,9 +70,20 @@ def check(options: argparse.Namespace) -> None:
     if options.layer is None and (options.group is not None or options.weight is not None):
         option = "--weight" if options.group is None else "--group"
         raise BadInput(option, "is one of a layer's", "name the layer with --layer")
-    for option in ("against", "group", "weight", "plot"):
-        if options.grid and getattr(options, option) is not None:
-            raise BadInput(f"--{option}", "has no meaning with --grid", "leave one of them out")
+    refuse_together(options, "grid", ("against", "group", "weight", "plot"))
+    refuse_together(options, "weight", ("group", "plot"))
+    for option in GRID:
+        if not options.grid and getattr(options, option) is not None:
+            raise BadInput(f"--{option}", "has no meaning without --grid", "add --grid")
+
+
+def refuse_together(options: argparse.Namespace, one: str, others: tuple[str, ...]) -> None:
+    """Refuse an option beside others that it makes void."""
+    from refquant.arrays.errors import BadInput
+
+    for other in others:
+        if getattr(options, one) not in (None, False) and getattr(options, other) is not None:
+            raise BadInput(f"--{other}", f"has no meaning with --{one}", "leave one of them out")
 
 
 def run_model(options: argparse.Namespace) -> int:
@@ -94,10 +102,10 @@ def run_model(options: argparse.Namespace) -> int:
     if not options.json:
         from refquant.cli.info import bytes_table
 
-        print(f"\nall quantized weights\n{text_of(result['total'])}")
-        print(f"\nthe whole model\n{bytes_table(result)}")
+        say(f"\nall quantized weights\n{text_of(result['total'])}")
+        say(f"\nthe whole model\n{bytes_table(result)}")
         if against is None:
-            print("\n-: not known without the float model; name it with --against")
+            say("\n-: not known without the float model; name it with --against")
     return 0 if result["total"].get("within_bound", True) else 1
 
 
@@ -108,20 +116,20 @@ def run_layer(options: argparse.Namespace) -> int:
 
     model, against = models(options)
     tensor = quantized(model, options.layer)
-    w = None if against is None else original(against, options.layer)
+    w = None if against is None else original(against, options.layer, tensor.shape)
     if options.weight is not None:
         result = audit_weight(tensor, w, indices(options.weight))
         report(options, result, result["steps"], ("symbol", "value", "equation"))
         if not options.json:
-            print(f"\n{result['where']}; stored as {result['code_in_binary']}", end="")
-            print(f", {result['stored_bits']} bits")
+            stored = f"{result['code_in_binary']}, {result['stored_bits']} bits"
+            say(f"\n{result['where']}; stored as {stored}")
         return 0
     if options.group is not None:
         result = audit_group(tensor, w, options.group)
         picture(options, tensor, w, options.group)
         report(options, result, result["codes"], CODE_COLUMNS)
         if not options.json:
-            print(f"\n{text_of({k: v for k, v in result.items() if k != 'codes'})}")
+            say(f"\n{text_of({k: v for k, v in result.items() if k != 'codes'})}")
         return 0
     groups = audit_groups(tensor, w)
     picture(options, tensor, w, 0)
@@ -141,7 +149,8 @@ def run_grid(options: argparse.Namespace) -> int:
     weights = weights_of(load_model(options.model))
     if options.layer is not None:
         weights = {options.layer: named(options.layer, weights, "float")}
-    lists = [options.scheme.split(","), granularities(options.granularity), widths(options.bits)]
+    scheme, granularity, bits = (getattr(options, key) or GRID[key] for key in GRID)
+    lists = scheme.split(","), granularities(granularity), widths(bits)
     total = math.prod(map(len, lists))
     with ThreadPoolExecutor(options.threads) as executor:
         rows = grid(weights, *lists, map_layers=executor.map)
@@ -192,10 +201,9 @@ def named(name: str, weights: Mapping[str, Any], kind: str) -> Any:
     from refquant.arrays.errors import BadInput
 
     if name not in weights:
-        some = ", ".join([*weights][:3]) or "of none"
-        raise BadInput(
-            f"layer={name!r}", f"is no {kind} weight", f"names are like {some}; info lists all"
-        )
+        known = f"names are like {', '.join([*weights][:3])}; refquant info --layers lists all"
+        remedy = known if weights else "there is none in this model"
+        raise BadInput(f"layer={name!r}", f"is no {kind} weight", remedy)
     return weights[name]
 
 
@@ -222,7 +230,7 @@ def widths(text: str) -> list[int]:
     first, dash, last = text.partition("-")
     parts = (
         [str(b) for b in range(int(first), int(last) + 1)]
-        if dash and whole(first, last)
+        if dash and whole(first, last) and int(first) <= int(last)
         else text.split(",")
     )
     if not whole(*parts):

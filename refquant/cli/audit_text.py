@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from refquant.cli.common import print_json, table
+from refquant.cli.common import print_json, say, table
 
 
 def report(
@@ -26,9 +26,9 @@ def report(
         print_json(without_infinities(result))
         return
     shown = rows[:most]
-    print(table([[cell(row.get(key)) for key in columns] for row in shown], columns))
+    say(table([[cell(row.get(key)) for key in columns] for row in shown], columns))
     if len(shown) < len(rows):
-        print(f"... and {len(rows) - len(shown)} more: --json or --csv has all")
+        say(f"... and {len(rows) - len(shown)} more: --json or --csv has all")
 
 
 def write_csv(rows: list[Any], path: Path) -> None:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from refquant.arrays.errors import printable
+
 T = TypeVar("T")
 
 MODEL_HELP = (
@@ -52,6 +54,14 @@ def positive(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """An integer of at least 0, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text}: choose 0 or more")
+    return value
+
+
 def fraction(text: str) -> float:
     """A number from 0 to 1, for argparse."""
     value = float(text)
@@ -65,6 +75,11 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def say(text: str = "") -> None:
+    """Print a result. Names of files, layers and classes may be a stranger's: see printable."""
+    print("\n".join(printable(line) for line in text.split("\n")))
 
 
 def print_json(result: Any) -> None:

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from refquant.cli.common import MODEL_HELP, add_verb, print_json
+from refquant.arrays.errors import BadInput
+from refquant.cli.common import MODEL_HELP, add_verb, print_json, say
 
 EXAMPLE = """
 refquant convert yolov7.pt                   writes yolov7.h5
@@ -41,9 +42,8 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from refquant.formats import load_model, save_model
 
-    name = options.model.replace(":", "-")
-    output = options.output or Path(name).with_suffix(".h5")
     model = load_model(options.model, fold=not options.no_fold, arch=options.arch, eps=options.eps)
+    output = options.output or default_output(options.model)
     content = save_model(model, output)
     result = {
         "output": str(output),
@@ -58,8 +58,16 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(result)
     else:
-        print(f"{output}: {model.parameters:,} parameters, {output.stat().st_size:,} bytes")
-        print(f"content_sha256 {content}")
+        say(f"{output}: {model.parameters:,} parameters, {output.stat().st_size:,} bytes")
+        say(f"content_sha256 {content}")
         if model.licence:
-            print(f"licence note: {model.licence}")
+            say(f"licence note: {model.licence}")
     return 0
+
+
+def default_output(model: str) -> Path:
+    """yolov7.pt -> yolov7.h5, never the input: folding it would lose its batch norms, branches."""
+    output = Path(model.replace(":", "-")).with_suffix(".h5")
+    if output == Path(model):
+        raise BadInput(output, "is the input itself", "choose another file with -o")
+    return output

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refquant.arrays.errors import BadInput
+from refquant.arrays.errors import BadInput, printable
 from refquant.cli.common import (
     MODEL_HELP,
     SIZE_HELP,
@@ -16,6 +16,7 @@ from refquant.cli.common import (
     positive,
     print_json,
     progress,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -154,10 +155,10 @@ def rows(detections: "Detections", class_names: Sequence[str]) -> list[dict[str,
 
 def print_text(entry: dict[str, Any]) -> None:
     """One line per detection: class, score, corners in pixels."""
-    print(f"{entry['image']}: {len(entry['detections'])} found")
+    say(f"{printable(entry['image'])}: {len(entry['detections'])} found")
     for row in entry["detections"]:
         x1, y1, x2, y2 = (round(v) for v in row["box"])
-        print(f"  {row['name']:20} {row['score']:.2f}  x {x1}-{x2}  y {y1}-{y2}")
+        say(f"  {row['name']:20} {row['score']:.2f}  x {x1}-{x2}  y {y1}-{y2}")
 
 
 def write_picture(

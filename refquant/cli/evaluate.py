@@ -13,6 +13,7 @@ from refquant.cli.common import (
     fraction,
     positive,
     print_json,
+    say,
     table,
 )
 from refquant.cli.workers import add_workers, executor_of, threads_of
@@ -92,6 +93,8 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from refquant.detect.results_json import read_results, write_results
 
+    if options.results is not None and options.results.is_dir():  # told now, not hours later
+        raise BadInput(options.results, "is a folder", "name a file, such as results.json")
     dataset = data_set(options)
     other = None if options.compare is None else read_results(options.compare, dataset)
     log = None
@@ -224,24 +227,24 @@ def show(report: dict[str, Any]) -> None:
 
     rows = [[name, text(report[name])] for name in (*NUMBERS, "images")]
     rows += [["failed", str(len(report["failed"]))]] if report["failed"] else []
-    print(table(rows, ("measure", "value")))
-    print()
+    say(table(rows, ("measure", "value")))
+    say()
     per_class = report["per_class"].items()
-    print(table(([name, text(value)] for name, value in per_class), ("class", "AP")))
+    say(table(([name, text(value)] for name, value in per_class), ("class", "AP")))
     if "comparison" in report:
-        print()
+        say()
         print_comparison(report["comparison"])
 
 
 def print_comparison(found: dict[str, Any]) -> None:
     """The difference in one paragraph."""
-    print(f"compared with {found['other']}: AP {found['AP']:.4f} against {found['AP_other']:.4f}")
-    print(
+    say(f"compared with {found['other']}: AP {found['AP']:.4f} against {found['AP_other']:.4f}")
+    say(
         f"difference {found['difference']:+.4f}, 95% interval {found['low']:+.4f} ... "
         f"{found['high']:+.4f} ({found['images']} images, {found['resamples']} resamples, "
         f"seed {found['seed']}): {found['verdict']}"
     )
-    print(f"an interval one point wide needs about {found['images_for_one_point']} images")
+    say(f"an interval one point wide needs about {found['images_for_one_point']} images")
 
 
 def text(value: float | int | None) -> str:

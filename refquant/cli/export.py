@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from refquant.arrays.errors import BadInput
-from refquant.cli.common import MODEL_HELP, SIZE_HELP, add_verb, positive, print_json
+from refquant.cli.common import MODEL_HELP, SIZE_HELP, add_verb, positive, print_json, say
 
 EXAMPLE = """
 refquant export yolov7.h5 -o yolov7.onnx                      opset 17, 1 x 3 x 640 x 640
@@ -51,5 +51,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(facts)
     else:
-        print("\n".join(f"{key:8} {value}" for key, value in facts.items()))
+        say("\n".join(f"{key:8} {value}" for key, value in facts.items()))
     return 0

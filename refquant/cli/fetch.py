@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refquant.arrays.errors import BadInput
-from refquant.cli.common import add_verb, print_json
+from refquant.cli.common import add_verb, print_json, say
 
 BASE = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1"
 NAMES = (
@@ -35,7 +35,7 @@ refquant fetch yolov7 --from http://mirror.example/yolov7
 
 def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "fetch", "fetch a released checkpoint", EXAMPLE)
-    parser.add_argument("name", help=" | ".join(NAMES))
+    parser.add_argument("name", help=" | ".join(NAMES) + "; a hash is known of the first two")
     parser.add_argument("-o", "--output", type=Path, help="default: NAME.pt")
     parser.add_argument(
         "--from",
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(result)
     else:
         known = "as released" if sha256 else "no hash of this file is known: it is not verified"
-        print(f"{target}: {result['bytes']:,} bytes\nsha256 {found} ({known})")
+        say(f"{target}: {result['bytes']:,} bytes\nsha256 {found} ({known})")
     return 0
 
 

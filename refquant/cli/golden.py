@@ -12,6 +12,7 @@ from refquant.cli.common import (
     add_verb,
     positive,
     print_json,
+    say,
 )
 
 EXAMPLE = """
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(result)
     else:
-        print(f"{options.output}  {size:,} bytes\ncontent_sha256 {content}")
+        say(f"{options.output}  {size:,} bytes\ncontent_sha256 {content}")
     return 0
 
 

@@ -1,10 +1,15 @@
-"""`refquant info MODEL`: what a model is, and how large in every way of counting."""
+"""`refquant info MODEL`: what a model is, and how large in every way of counting.
+
+"folded" is said of what is stored. Nodes and sizes are those of the model that the other verbs
+work with: folded, unless its weights were quantized before.
+"""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refquant.cli.common import MODEL_HELP, add_verb, print_json, table
+from refquant.arrays.errors import printable
+from refquant.cli.common import MODEL_HELP, add_verb, print_json, say, table
 
 if TYPE_CHECKING:
     from refquant.graph.graph import Model
@@ -12,6 +17,7 @@ if TYPE_CHECKING:
 EXAMPLE = """
 refquant info yolov7.h5
 refquant info yolov7.pt --layers
+refquant info yolov7.pt --nodes              the names that golden --keep and verify --map take
 refquant info yolov7-4bit.h5 --json
 """
 
@@ -20,6 +26,9 @@ def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "info", "show what a model is and how large it is", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
     parser.add_argument("--layers", action="store_true", help="a line per convolution")
+    parser.add_argument(
+        "--nodes", action="store_true", help="a line per node: name, operation, inputs"
+    )
     parser.set_defaults(run=run)
 
 
@@ -27,25 +36,32 @@ def run(options: argparse.Namespace) -> int:
     from refquant.formats import load_model
     from refquant.quant.accounting import accounting
 
-    model = load_model(options.model)
-    if "recipe" in model.source:  # folding decodes raw weights; what is stored are their codes
-        model = load_model(options.model, fold=False)
+    stored = load_model(options.model, fold=False)
+    # Folding would decode the weights that were quantized before it; what is stored are codes.
+    as_stored = stored.folded or "recipe" in stored.source
+    model = stored if as_stored else load_model(options.model)
     path = Path(options.model)
     sizes = accounting(model, path.stat().st_size if path.is_file() else None)
-    facts = facts_of(options.model, model, len(sizes["layers"]))
+    facts = facts_of(options.model, model, len(sizes["layers"])) | {"folded": stored.folded}
+    nodes = [{"name": n.name, "op": n.op, "inputs": list(n.inputs)} for n in model.nodes]
     if options.json:
-        print_json({**facts, **sizes})
+        print_json({**facts, **sizes, "nodes_list": nodes})
         return 0
+    show_facts(facts)
+    say("\n" + bytes_table(sizes))
+    if options.layers:
+        say("\n" + layers_table(sizes["layers"]))
+    if options.nodes:
+        say("\n" + nodes_table(nodes))
+    return 0
+
+
+def show_facts(facts: dict[str, Any]) -> None:
+    """A line per fact."""
     for key, value in facts.items():
         if key == "source":
             value = ", ".join(f"{k} {v}" for k, v in value.items())
-        print(f"{key:20} {value if value not in ('', None) else '-'}")
-    print()
-    print(bytes_table(sizes))
-    if options.layers:
-        print()
-        print(layers_table(sizes["layers"]))
-    return 0
+        say(printable(f"{key:20} {value if value not in ('', None) else '-'}"))
 
 
 def facts_of(name: str, model: "Model", convolutions: int) -> dict[str, Any]:
@@ -102,3 +118,11 @@ def layers_table(layers: list[dict[str, Any]]) -> str:
     header = ("convolution", "F x C x R x S", "scheme", "granularity", "axes", "bits", "stored",
               "bytes")  # fmt: skip
     return table(rows, header)
+
+
+def nodes_table(nodes: list[dict[str, Any]]) -> str:
+    """A line per node, in order of execution; aligned to the left, since inputs are names."""
+    width = max(len(node["name"]) for node in nodes)
+    rows = [(node["name"], node["op"], " ".join(node["inputs"])) for node in nodes]
+    header = ("node", "operation", "inputs")
+    return "\n".join(f"{name:{width}}  {op:16}  {inputs}" for name, op, inputs in (header, *rows))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from refquant._version import __version__
-from refquant.arrays.errors import BadInput
+from refquant.arrays.errors import BadInput, printable
 from refquant.cli import (
     audit,
     convert,
@@ -51,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code."""
+    if hasattr(sys.stdout, "reconfigure"):  # a name that it cannot encode must not end the run
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         code: int = options.run(options)
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _fail(f"{error.filename or 'input'}: {error.strerror or error}", 3)
+        return _fail(printable(f"{error.filename or 'input'}: {error.strerror or error}"), 3)
     except MemoryError:
         return _fail("not enough memory: choose a smaller input or fewer threads", 3)
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from refquant.cli.common import MODEL_HELP, add_threads, add_verb, print_json
+from refquant.cli.common import MODEL_HELP, add_threads, add_verb, print_json, say
 
 EXAMPLE = """
 refquant quantize yolov7.pt                                  affine, per filter, 4 bits
@@ -62,8 +62,8 @@ def run(options: argparse.Namespace) -> int:
         options.bits,
         options.params_dtype,
     )
-    output = options.output or default_output(options)
     model = load_model(options.model, fold=not options.before_folding)
+    output = options.output or default_output(options)
     if options.before_folding and model.folded:
         raise BadInput(options.model, "is folded already", "leave out --before-folding")
     model = quantize_model(model, recipe, bias_dtype=options.bias_dtype, threads=options.threads)
@@ -90,7 +90,7 @@ def default_output(options: argparse.Namespace) -> Path:
 def show(result: dict[str, Any]) -> None:
     from refquant.cli.info import bytes_table, layers_table
 
-    print(layers_table(result["layers"]))
-    print()
-    print(bytes_table(result))
-    print(f"\n{result['output']}\ncontent_sha256 {result['content_sha256']}")
+    say(layers_table(result["layers"]))
+    say()
+    say(bytes_table(result))
+    say(f"\n{result['output']}\ncontent_sha256 {result['content_sha256']}")

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refquant.cli.common import MODEL_HELP, SIZE_HELP, add_verb, positive, print_json, table
+from refquant.cli.common import (
+    MODEL_HELP,
+    SIZE_HELP,
+    add_verb,
+    positive,
+    print_json,
+    say,
+    seed,
+    table,
+)
 from refquant.cli.evaluate import data_set, say_matches
 from refquant.cli.workers import add_workers, executor_of, threads_of
 
@@ -43,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--resamples", type=positive, default=1000, help="for intervals (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of them (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="of them (default: %(default)s)")
     add_workers(parser, "DIR")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("refquant-study"), metavar="DIR",
@@ -211,8 +220,8 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
 
     header = ("configuration", "AP %", "loss", "95% interval", "against float32", "stored bits")
     rows = [configuration_row(row) for row in results["configurations"]]
-    print(table(([cell.text for cell in row[: len(header)]] for row in rows), header))
-    print()
+    say(table(([cell.text for cell in row[: len(header)]] for row in rows), header))
+    say()
     claims = [(c["claim"], c["published"], c["verdict"]) for c in results["claims"]]
-    print(table(claims, ("the paper's claims", "published", "verdict")))
-    print(f"\n{folder / 'report.html'}")
+    say(table(claims, ("the paper's claims", "published", "verdict")))
+    say(f"\n{folder / 'report.html'}")

@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refquant.arrays.errors import BadInput
-from refquant.cli.common import MODEL_HELP, add_verb, print_json, table
+from refquant.arrays.errors import BadInput, printable
+from refquant.cli.common import MODEL_HELP, add_verb, print_json, say, table
 
 if TYPE_CHECKING:
     from refquant.study.verify import Report
@@ -18,7 +18,7 @@ refquant verify G.h5 dump/ --map names.json      a folder of .npy, names mapped
 refquant verify G.h5 theirs.h5 --storage float16 --accumulator float32
 refquant verify G.h5 theirs.npz --algorithm any --unfolded --flush
 refquant verify G.h5 theirs.npz --only "model.105*" --allow-undecided
-refquant verify q.h5 codes.npz --codes yolov7.h5 NODE.codes and NODE.scale of another quantizer
+refquant verify q.h5 codes.npz --codes yolov7.h5    another quantizer's codes and scales
 """
 MOST_TERMS = 12  # products of the first wrong node, unless --all
 MOST_DEVIATIONS = 4  # rows by evidence of which all numbers are printed
@@ -32,7 +32,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--model", help=f"if the golden holds none: {MODEL_HELP}")
     parser.add_argument("--map", type=Path, metavar="JSON", help='{"node": "their name", ...}')
     layouts = ("auto", "NCHW", "NHWC", "NAHWE", "NRE", "NER")
-    parser.add_argument("--layout", choices=layouts, default="auto")
+    parser.add_argument(
+        "--layout", choices=layouts, default="auto",
+        help="order of the axes of their maps: NCHW, NHWC, of heads also NAHWE (A anchors of E "
+        "entries); of predictions NRE or NER (R rows); default: auto, by the shapes",
+    )  # fmt: skip
     parser.add_argument(
         "--only", action="append", metavar="PATTERN", help="judge these nodes only"
     )
@@ -134,7 +138,7 @@ def run_codes(options: argparse.Namespace) -> int:
         print_json({**found, "hypotheses": {}, "nodes": rows})
     else:
         show_codes(rows, options.all)
-        print(f"\n{verdict}" + (f": {first}" if first else ""))
+        say(f"\n{verdict}" + (f": {first}" if first else ""))
     return exit_code(verdict, options.allow_undecided)
 
 
@@ -145,9 +149,9 @@ def show_codes(rows: list[dict[str, Any]], every: bool) -> None:
     keys = ("node", "codes", "differ", "largest", "scales", "explanation")
     given = [row for row in rows if every or row["explanation"] != NOT_GIVEN]
     header = ("layer", *keys[1:])
-    print(table([[str(row.get(key, "-")) for key in keys] for row in given], header))
+    say(table([[str(row.get(key, "-")) for key in keys] for row in given], header))
     if len(given) < len(rows):
-        print(f"\n{len(rows) - len(given)} layers not given")
+        say(f"\n{len(rows) - len(given)} layers not given")
 
 
 def exit_code(verdict: str, allow_undecided: bool) -> int:
@@ -160,16 +164,17 @@ def show(report: "Report", every: bool) -> None:
     """Rows that need a look, or all; the first wrong node, the hypotheses, the verdict."""
     show_rows(report, every)
     for row in [row for row in report.rows if row["basis"] == "evidence"][-MOST_DEVIATIONS:]:
-        print(f"{row['node']}: {deviation_text(row)}")
+        say(f"{row['node']}: {deviation_text(row)}")
     if report.unused:
-        print(f"not used: {', '.join(report.unused[:8])}{' ...' * (len(report.unused) > 8)}")
+        some = printable(", ".join(report.unused[:8]))
+        say(f"not used: {some}{' ...' * (len(report.unused) > 8)}")
     for row in report.rows:
         if row["node"] == report.first_wrong:
             show_wrong(row, every)
-    print("\nunder the hypotheses")
+    say("\nunder the hypotheses")
     for key, text in report.hypotheses.items():
-        print(f"  {key}  {text}")
-    print(f"\n{report.verdict}" + (f": {report.first_wrong}" if report.first_wrong else ""))
+        say(f"  {key}  {text}")
+    say(f"\n{report.verdict}" + (f": {report.first_wrong}" if report.first_wrong else ""))
 
 
 def show_rows(report: "Report", every: bool) -> None:
@@ -189,9 +194,9 @@ def show_rows(report: "Report", every: bool) -> None:
         if every or row["verdict"] not in ("consistent", None) or row["basis"] == "evidence"
     ]
     if rows:
-        print(table(rows, header) + "\n")
+        say(table(rows, header) + "\n")
     count = Counter(row["verdict"] or "not given" for row in report.rows)
-    print(", ".join(f"{n} {verdict}" for verdict, n in sorted(count.items())))
+    say(", ".join(f"{n} {verdict}" for verdict, n in sorted(count.items())))
 
 
 def deviation_text(row: dict[str, Any]) -> str:
@@ -207,38 +212,36 @@ def number(value: Any) -> str:
 
 def show_wrong(row: dict[str, Any], every: bool) -> None:
     """The first wrong node: where, how far, its worst element, the likely cause."""
-    print(f"\nfirst wrong: {row['node']} ({row['op']})")
+    say(f"\nfirst wrong: {row['node']} ({row['op']})")
     if "where" in row:
-        print(f"  {row['where']['elements']} of {row['where']['of']} elements are wrong")
+        say(f"  {row['where']['elements']} of {row['where']['of']} elements are wrong")
         for key in ("channels", "rows", "columns"):
             if key in row["where"]:
-                print(f"  {key}: {row['where'][key]['count']}, {row['where'][key]['first']} ...")
+                say(f"  {key}: {row['where'][key]['count']}, {row['where'][key]['first']} ...")
     if "worst" in row:
         worst = row["worst"]
-        print(f"  worst element {worst['index']}: found {worst['found']}")
-        print(f"  expected {worst['expected']} +- {worst['bound']:.3g}")
+        say(f"  worst element {worst['index']}: found {worst['found']}")
+        say(f"  expected {worst['expected']} +- {worst['bound']:.3g}")
         if "sum" in worst:
             show_sum(worst["sum"], every)
     if row.get("ulps"):
-        print(f"  {deviation_text(row)}")
-    print(f"  cause: {row.get('cause') or 'unknown'}")
+        say(f"  {deviation_text(row)}")
+    say(f"  cause: {row.get('cause') or 'unknown'}")
     if row.get("note"):
-        print(f"  {row['note']}")
+        say(f"  {row['note']}")
     for line in row.get("picture", ()):
-        print(f"  |{line}|")
+        say(f"  |{line}|")
 
 
 def show_sum(parts: dict[str, Any], every: bool) -> None:
     """The worst element's sum: its largest products, or all."""
-    print(
-        f"  = {parts['activation']}({parts['total']:.9g}), {parts['terms']} products and a bias:"
-    )
-    print(f"    bias {parts['bias']:.9g}, products {parts['products']:.9g}")
+    say(f"  = {parts['activation']}({parts['total']:.9g}), {parts['terms']} products and a bias:")
+    say(f"    bias {parts['bias']:.9g}, products {parts['products']:.9g}")
     shown = parts["largest"] if every else parts["largest"][:MOST_TERMS]
     for term in shown:
         place = ",".join(map(str, term["c_r_s"]))
-        print(f"    c,r,s {place:>10}  {term['x']:.9g} * {term['weight']:.9g}")
+        say(f"    c,r,s {place:>10}  {term['x']:.9g} * {term['weight']:.9g}")
     rest = parts["terms"] - len(shown)
     if rest:
         total = parts["products"] - sum(term["x"] * term["weight"] for term in shown)
-        print(f"    and {rest} more, together {total:.9g}; --all prints them")
+        say(f"    and {rest} more, together {total:.9g}; --all prints them")

@@ -9,7 +9,7 @@ import argparse
 import time
 from typing import Any
 
-from refquant.cli.common import add_verb, print_json
+from refquant.cli.common import add_verb, print_json, say
 
 EXAMPLE = """
 refquant warmup
@@ -37,6 +37,6 @@ def run(options: argparse.Namespace) -> int:
         print_json(result)
         return 0
     what = "compiled" if warm.compiled else "loaded"
-    print(f"kernels {what} in {result['seconds']:.1f} s for {warm.cpu or 'this CPU'}")
-    print(f"kept in {warm.cache}" if warm.cache else "kept nowhere: no folder can be written")
+    say(f"kernels {what} in {result['seconds']:.1f} s for {warm.cpu or 'this CPU'}")
+    say(f"kept in {warm.cache}" if warm.cache else "kept nowhere: no folder can be written")
     return 0

@@ -73,7 +73,8 @@ def record_golden(
     """
     for pattern in keep:
         if not any(fnmatchcase(node.name, pattern) for node in model.nodes):
-            raise BadInput(f"keep {pattern!r}", "no node has such a name", "see refquant info")
+            remedy = "see refquant info --nodes"
+            raise BadInput(f"keep {pattern!r}", "no node has such a name", remedy)
     source = source_of(model, image, model.input_size if size is None else size)
     with open_sink(Path(path), npz) as sink:
         entries, last = put_nodes(sink, model, source.x, keep, threads)

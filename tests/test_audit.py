@@ -236,8 +236,9 @@ def test_a_row_names_the_axes_that_the_granularity_keeps():
 
 
 def test_the_wrong_original_is_refused():
-    with pytest.raises(BadInput, match="against"):
-        audit(quantize_model(MODEL, uniform()), build("yolov7-tiny", width=0.125, classes=3))
+    for other in (build("yolov7-tiny", 1 / 8, classes=3), build("yolov7", 1 / 16, classes=3)):
+        with pytest.raises(BadInput, match=r"^model\..*give the model that it was made of"):
+            audit(quantize_model(MODEL, uniform()), other)
     with pytest.raises(BadInput, match="holds no quantized weight"):
         audit(MODEL)
 
@@ -385,6 +386,14 @@ def test_options_without_effect_and_unknown_layers_are_refused(files, capsys, ar
 def test_widths_that_are_none_are_refused(files, capsys, bits):
     with pytest.raises(BadInput, match="write 4 or 3,4,5 or 2-8"):
         run(capsys, files / "float.h5", "--grid", f"--bits={bits}")
+
+
+def test_the_verb_refuses_the_wrong_original_of_one_layer(files, capsys):
+    save_model(build("yolov7-tiny", 1 / 16, classes=5), files / "other.h5")
+    command = ["audit", str(files / "q.h5"), "--against", str(files / "other.h5")]
+    for more in ([], ["--weight", "0,0,0,0"], ["--group", "0"]):
+        assert main([*command, "--layer", "model.77.m.0", *more]) == 3
+        assert "model.77.m.0: is (30, 8, 1, 1) in the float" in capsys.readouterr().err
 
 
 def test_a_layer_that_is_not_there_is_told_where_names_stand(files, capsys):

@@ -15,6 +15,7 @@ from refquant.study.bootstrap import (
     compare,
     compare_matches,
     drawn,
+    interval_of,
 )
 from refquant.study.matches import FALSE, IGNORED, RIGHT, matches_of
 
@@ -179,6 +180,15 @@ def test_draws_have_as_many_images_as_there_are():
     assert len(np.unique(weights, axis=0)) == 50
 
 
+def without_draws():
+    """Of 40 images one has a true box, and neither of the first two resamples draws it."""
+    left_out = 1 + int(np.argmin(drawn(40, 2, 0).sum(axis=0)))
+    assert drawn(40, 2, 0)[:, left_out - 1].sum() == 0
+    box = [10, 10, 50, 50]
+    dataset = data(truth(left_out, 3, box), images=range(1, 41))
+    return matches_of(dataset, [result(left_out, 3, box, 0.5)])
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -186,6 +196,12 @@ def test_draws_have_as_many_images_as_there_are():
         (lambda m: average_precision(m, -np.ones((1, 12))), "negative"),
         (lambda m: average_precision(m, np.full((1, 12), np.nan)), "not finite"),
         (lambda m: drawn(12, 1, 0), "resamples=1"),
+        (lambda m: drawn(12, 2, -1), "seed=-1: choose 0 or more"),
+        (lambda m: interval_of(np.array([0.5])), "resamples: 1 have a true box"),
+        (
+            lambda m: compare_matches(*2 * [without_draws()], resamples=2),
+            "resamples: 0 have a true",
+        ),
         (lambda m: compare_matches(m, m, resamples=9).images_needed(0), "width=0"),
         (lambda m: compare_matches(m, matches_of(BOTH, HALF)), "different data sets"),
     ],

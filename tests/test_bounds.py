@@ -157,6 +157,14 @@ def test_unknown_magnitudes_decide_nothing():
     assert np.isinf(y.bound).all()
 
 
+def test_one_magnitude_without_the_other_decides_nothing():
+    weight = numbers((4, 8, 1, 1))
+    node = conv(weight, numbers((4,)), weight_magnitude=abs(weight))
+    x = [given(numbers((1, 8, 4, 4)))]
+    assert np.isinf(enclose(node, x, Declared(folded=False)).bound).all()
+    assert np.isfinite(enclose(node, x, PLAIN).bound).all()
+
+
 def winograd_4_3(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """F(4,3) in float32 for one image, padding 1, sides divisible by 4 (Lavin and Gray 2015)."""
     bt = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]

@@ -179,6 +179,17 @@ def test_layers_without_codes_leave_it_undecided(capsys, tmp_path):
     assert main([*command, "--allow-undecided"]) == 0
 
 
+@pytest.mark.parametrize(
+    "other", [build("yolov7", 1 / 8, classes=2), build("yolov7-tiny", 1 / 8, classes=3)]
+)
+def test_another_model_s_weights_are_bad_input(other):
+    quantized = quantize_model(build("yolov7-tiny", 1 / 8, classes=2), uniform())
+    node = quantized["model.77.m.0"]
+    given = {f"{node.name}.{k}": np.ones(1) for k in ("codes", "scale")}
+    with pytest.raises(BadInput, match=f"^{node.name}: .*give the model that it was made of"):
+        compare_codes(quantized, other, given)
+
+
 def test_a_file_without_codes_is_bad_input():
     model = build("yolov7-tiny", 1 / 8, classes=2)
     quantized = quantize_model(model, uniform("affine", "filter", 4))

@@ -87,6 +87,8 @@ def test_names_of_combinations():
     for text in ("filter+filtre", "filter+c-shape:budget=x", "filter+c-shape:greedy=1"):
         with pytest.raises(BadInput):
             find_combination(text)
+    with pytest.raises(BadInput, match="'100' is not between 1 and 100"):
+        find_combination("filter+c-shape:greedy=100")
 
 
 MODEL = build("yolov7", width=0.125, classes=3)
@@ -116,6 +118,17 @@ def test_the_room_is_the_most_groups_that_keep_the_saving(scheme, numbers):
             for groups in (most, most + 1)
         )
         assert broken < saving <= kept
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_total_saving_takes_any_place_in_a_recipe(turned):
+    """The head comes last in the network, so each of both rules is the first to be met once."""
+    total, other = "filter+c-shape:budget=3 4", "filter+channel 4"
+    head, rest = (other, total) if turned else (total, other)
+    model = quantize_model(MODEL, parse(f"model.105.* affine {head}; * affine {rest}"))
+    found = {node.name: node.arrays.get("weight") for node in model.nodes}
+    assert found["model.105.m.0"].granularity in head
+    assert found["model.0.conv"].granularity in rest
 
 
 def test_two_total_savings_in_one_recipe_are_refused():

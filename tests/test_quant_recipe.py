@@ -91,7 +91,8 @@ def test_a_file_that_is_no_recipe_is_refused_by_its_name_and_the_words(tmp_path)
     "text",
     ["", "# nothing", "model.0.conv", "* affine filter", "* affine filter four", "a b c 4 5 6",
      "* affin filter 4", "* affine filtre 4", "* affine filter 9", "* affine filter 4 float64",
-     "* affine filter+filtre 4", "* affine filter:budget=0.5 4", "* affine filter:budget= 4"],
+     "* affine filter+filtre 4", "* affine filter:budget=0.5 4", "* affine filter:budget= 4",
+     "* affine filter " + "4" * 5000],
 )  # fmt: skip
 def test_what_is_no_recipe_is_refused_in_one_line(text):
     with pytest.raises(BadInput) as caught:
@@ -104,6 +105,17 @@ def test_a_pattern_that_matches_nothing_is_refused():
         BadInput, match=r"'model\.1000\.\*' matches no convolution: names are like"
     ):
         quantize_model(MODEL, parse("model.1000.* skip; * affine filter 4"))
+
+
+def test_a_text_longer_than_a_file_s_name_is_a_recipe():
+    text = "; ".join(f"model.{i}.* affine filter 4" for i in range(400))
+    assert with_default(text)[:400] == parse(text)
+
+
+def test_a_model_without_convolutions_is_refused():
+    none = MODEL.with_nodes(())
+    with pytest.raises(BadInput, match="model: has no convolution to quantize"):
+        quantize_model(none, parse("* affine filter 4"))
 
 
 def test_a_quantized_model_is_not_quantized_again():

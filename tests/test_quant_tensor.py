@@ -7,6 +7,7 @@ import pytest
 
 from refquant.arrays.errors import BadInput
 from refquant.quant import every_scheme, find_scheme, quantize
+from refquant.quant.scheme import round_up
 
 W = np.random.default_rng(0).standard_normal((4, 6, 3, 3)).astype(np.float32)
 
@@ -59,6 +60,12 @@ def test_weights_that_no_level_can_reach_are_refused_by_name(value):
     w[1, 2, 0, 0] = value
     with pytest.raises(BadInput, match=r"^model\.7\.conv: has a weight of magnitude"):
         quantize(w, name="model.7.conv")
+
+
+def test_the_largest_float16_is_a_parameter_that_fits():
+    assert round_up(np.array([65504.0]), np.float16).item() == 65504
+    with pytest.raises(BadInput, match="does not fit float16"):
+        round_up(np.array([65504.5]), np.float16)
 
 
 @pytest.mark.parametrize("w", [W[0], W[:0], W.astype(np.int32)])

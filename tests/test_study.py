@@ -186,6 +186,21 @@ def test_data_without_boxes_are_refused(data, tmp_path):
         study(noisy_cells(), empty, tmp_path, CONFIGURATIONS)
 
 
+@pytest.mark.parametrize("resamples", [1, 0, -3])
+def test_too_few_resamples_are_refused_before_the_work(data, tmp_path, resamples):
+    with pytest.raises(BadInput, match=f"resamples={resamples}"):
+        run(data, tmp_path / "out", resamples=resamples)
+    assert not (tmp_path / "out").exists()
+
+
+def test_resamples_without_true_boxes_are_refused_before_the_work(data, tmp_path):
+    dataset = find_dataset(data)
+    first = replace(dataset, truths=dataset.truths[:1])  # seed 2 draws its image not twice
+    with pytest.raises(BadInput, match=r"resamples=2: [01] of them have a true box"):
+        study(noisy_cells(), first, tmp_path / "out", CONFIGURATIONS, resamples=2, seed=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_categories_that_the_model_does_not_know_are_refused(data, tmp_path):
     other = replace(find_dataset(data), categories=(Category(4, "zebra"),))
     with pytest.raises(BadInput, match="zebra"):

@@ -59,7 +59,7 @@ def find_combination(text: str) -> Combination | None:
     except ValueError:
         saving = 0.0
     if not 1 < saving < 100:
-        raise BadInput(f"granularity={text!r}", f"{suffix!r} is not a number above 1", FORM)
+        raise BadInput(f"granularity={text!r}", f"{suffix!r} is not between 1 and 100", FORM)
     return Combination(members, reading, saving)
 
 

@@ -35,7 +35,7 @@ def plan(model: Model, recipe: Recipe, executor: Executor) -> Plan:
     check_patterns(recipe, [node.name for node in convs])
     rules = {node.name: rule_for(node.name, recipe) for node in convs}
     chosen = {name: rule for name, rule in rules.items() if rule is not None and not rule.skip}
-    for rule in dict.fromkeys(chosen.values()):
+    for rule in sorted(dict.fromkeys(chosen.values()), key=has_total):  # totals know all layers
         combination = find_combination(rule.granularity)
         if combination is None:
             continue
@@ -54,6 +54,12 @@ def plan(model: Model, recipe: Recipe, executor: Executor) -> Plan:
         for node, pick in zip(nodes, picks, strict=True):
             chosen[node.name] = rule._replace(granularity=pick.granularity)
     return chosen
+
+
+def has_total(rule: Rule) -> bool:
+    """Whether the rule is of a combination with a total saving."""
+    combination = find_combination(rule.granularity)
+    return combination is not None and combination.reading != "least"
 
 
 def options_of(node: Node, rule: Rule) -> list[Option]:

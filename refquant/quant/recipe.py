@@ -32,6 +32,7 @@ from refquant.quant.scheme import FLOATS
 from refquant.quant.tensor import quantize
 
 FORM = "write 'pattern skip' or 'pattern scheme granularity bits [float32 | float16]'"
+MOST_DIGITS = 9  # of bits: int() refuses thousands in its own words
 MAGNITUDES = ("bias_magnitude", "weight_magnitude")
 
 
@@ -59,7 +60,7 @@ def parse_rule(text: str) -> Rule:
     words = text.split()
     if len(words) == 2 and words[1] == "skip":
         return Rule(words[0], skip=True)
-    if len(words) not in (4, 5) or not words[3].isdecimal():
+    if len(words) not in (4, 5) or not words[3].isdecimal() or len(words[3]) > MOST_DIGITS:
         raise BadInput(WHERE, f"{text.strip()!r} is not a rule", FORM)
     pattern, scheme, granularity, bits = words[:4]
     dtype = words[4] if len(words) == 5 else "float32"
@@ -89,7 +90,7 @@ def with_default(
     default = uniform(scheme, granularity, bits, params_dtype)
     if recipe is None:
         return default
-    if Path(recipe).is_file():
+    if os.path.isfile(recipe):  # False for a text too long to be a name; Path's raises
         return (*read(recipe), *default)
     if len(recipe.split()) == 1:
         raise BadInput(f"recipe={recipe!r}", "is neither a file nor a rule", FORM)

@@ -55,6 +55,8 @@ def rule_for(name: str, recipe: Recipe) -> Rule | None:
 def check_patterns(recipe: Recipe, names: Iterable[str]) -> None:
     """Refuse a pattern that matches no layer: it is a typing error, and would pass unseen."""
     names = list(names)
+    if not names:
+        raise BadInput("model", "has no convolution to quantize", "give a network that has some")
     for rule in recipe:
         if not any(fnmatchcase(name, rule.pattern) for name in names):
             raise BadInput(

@@ -158,7 +158,7 @@ def round_up(value: NDArray[np.float64], dtype: DTypeLike) -> NDArray[Any]:
     """The smallest number of `dtype` (float32 or float16) that is >= value, elementwise."""
     with np.errstate(over="ignore"):
         nearest = value.astype(dtype)
-    above = np.where(nearest < value, np.nextafter(nearest, np.inf, dtype=dtype), nearest)
+        above = np.where(nearest < value, np.nextafter(nearest, np.inf, dtype=dtype), nearest)
     if not np.isfinite(above).all():
         raise BadInput(
             f"parameter {value.max():.6g}",

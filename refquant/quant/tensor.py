@@ -143,7 +143,7 @@ def checked_weight(w: NDArray[Any], name: str) -> NDArray[np.float32]:
     largest = np.abs(w).max()  # NaN if there is one
     if not largest <= LARGEST:
         raise BadInput(
-            name, f"has a weight of magnitude {largest}", "weights must be below 2**126"
+            name, f"has a weight of magnitude {largest}", "weights may be 2**126 at most"
         )
     return w.astype(np.float32, copy=False)
 

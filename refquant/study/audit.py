@@ -41,6 +41,8 @@ from refquant.quant.accounting import (
 )
 from refquant.quant.tensor import QuantizedTensor
 
+REMEDY = "give the model that it was made of"
+
 
 class LayerAudit(NamedTuple):
     """One quantized weight; errors in units of the weights, sizes in bytes; None: not known."""
@@ -128,8 +130,6 @@ def errors_without(tensor: QuantizedTensor) -> Errors:
 
 def errors_of(tensor: QuantizedTensor, w: NDArray[np.float32]) -> Errors:
     """Equations (1) to (5) for one weight."""
-    if w.shape != tensor.shape:
-        raise BadInput("against", f"a weight is {w.shape} there and {tensor.shape} here")
     rows = tensor.grouping.to_rows(w)
     error = abs(np.subtract(tensor.rows(), rows, dtype=np.float64))
     bound = tensor.rules.error_bound(rows, tensor.params, tensor.bits)
@@ -197,7 +197,7 @@ def audit(
     for node in model.nodes:
         tensor = node.arrays.get("weight")
         if isinstance(tensor, QuantizedTensor):
-            w = None if against is None else original(against, node.name)
+            w = None if against is None else original(against, node.name, tensor.shape)
             rows.append(audit_layer(node.name, tensor, w))
     if not rows:
         raise BadInput("model", "holds no quantized weight", "quantize it first, or use --grid")
@@ -215,11 +215,13 @@ def check_folding(model: Model, against: Model | None) -> None:
         )
 
 
-def original(model: Model, name: str) -> NDArray[np.float32]:
-    """The plain weight of a layer of that name."""
+def original(model: Model, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The plain weight of a layer of that name and shape in the model that it came from."""
     weight = None
     if any(node.name == name for node in model.nodes):
         weight = model[name].arrays.get("weight")
     if not isinstance(weight, np.ndarray):
-        raise BadInput("against", f"has no float weight {name!r}", "give the model it was made of")
+        raise BadInput(name, "the float model has no float weight of that name", REMEDY)
+    if weight.shape != shape:
+        raise BadInput(name, f"is {weight.shape} in the float model and {shape} here", REMEDY)
     return weight

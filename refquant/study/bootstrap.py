@@ -102,8 +102,7 @@ def compare_matches(
     weights = drawn(a.images, resamples, seed)
     differences = average_precision(a, weights) - average_precision(b, weights)
     differences = differences[~np.isnan(differences)]  # no true box was drawn
-    low, high = np.quantile(differences, (0.025, 0.975)).tolist()  # (6)
-    verdict = VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[2]
+    low, high, verdict = interval_of(differences)
     return Comparison(
         AP=whole[0],
         AP_other=whole[1],
@@ -118,10 +117,21 @@ def compare_matches(
     )
 
 
+def interval_of(differences: NDArray[np.float64]) -> tuple[float, float, str]:
+    """(6) of the differences (B,) that are known, and the verdict; BadInput for fewer than two."""
+    if differences.size < 2:
+        problem = f"{differences.size} have a true box, an interval needs two"
+        raise BadInput("resamples", problem, "choose more, 1000 for an interval")
+    low, high = np.quantile(differences, (0.025, 0.975)).tolist()  # (6)
+    return low, high, VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[2]
+
+
 def drawn(images: int, resamples: int, seed: int) -> NDArray[np.float64]:
     """How often each image is drawn, (B, I) float64; each row sums to I."""
     if resamples < 2:
         raise BadInput(f"resamples={resamples}", "choose 2 or more, 1000 for an interval")
+    if seed < 0:
+        raise BadInput(f"seed={seed}", "choose 0 or more")
     draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples)
     return draws.astype(np.float64)
 

@@ -63,12 +63,13 @@ def magnitudes(
     node: Node, weight: Float64, bias: Float64, declared: Declared
 ) -> tuple[Float64, Float64 | float]:
     """|w| and |b|, or what stands for them where the decomposition is open (6)."""
-    if declared.folded or node.op != "conv":
+    if declared.folded:
         return abs(weight), abs(bias)
-    if "bias_magnitude" not in node.arrays and "weight_magnitude" not in node.arrays:
+    if "bias_magnitude" not in node.arrays:
         # Folded by somebody else: what cancelled is unknown. A plain linear layer folds nothing.
         linear = node.attributes["activation"] == "linear"
-        return abs(weight), abs(bias) if linear else math.inf
+        plain = linear and "weight_magnitude" not in node.arrays
+        return abs(weight), abs(bias) if plain else math.inf
     large = node.arrays.get("weight_magnitude")
     wide = abs(weight) if large is None else np.asarray(array_of(large), np.float64)
     offset = np.asarray(array_of(node.arrays["bias_magnitude"]), np.float64)[:, None, None]

@@ -28,9 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.graph.graph import Model, array_of
+from refquant.graph.graph import Model
 from refquant.quant.granularity import GRANULARITIES
 from refquant.quant.tensor import QuantizedTensor
+from refquant.study.audit import original
 from refquant.study.variants import rounded
 
 Array = NDArray[Any]
@@ -178,9 +179,12 @@ def other_granularity(ours: QuantizedTensor, groups: int) -> dict[str, Any]:
 
 
 def compare_codes(
-    quantized: Model, original: Model, theirs: Mapping[str, Array]
+    quantized: Model, model: Model, theirs: Mapping[str, Array]
 ) -> list[dict[str, Any]]:
-    """A row per quantized layer; NOT_GIVEN where `theirs` has no NODE.codes or NODE.scale."""
+    """A row per quantized layer; NOT_GIVEN where `theirs` has no NODE.codes or NODE.scale.
+
+    model   the float model that it was made from: layers of the same names and shapes
+    """
     rows: list[dict[str, Any]] = []
     for node in quantized.nodes:
         weight = node.arrays.get("weight")
@@ -191,9 +195,7 @@ def compare_codes(
         if not {"codes", "scale"} <= set(own):
             rows.append({"node": node.name, "codes": weight.codes.size, "explanation": NOT_GIVEN})
             continue
-        w = array_of(original[node.name].arrays["weight"])
-        if w.shape != weight.shape:
-            raise BadInput(node.name, f"the original has shape {w.shape}, not {weight.shape}")
+        w = original(model, node.name, weight.shape)
         rows.append(compare_layer(node.name, w, weight, own))
     if all(row["explanation"] == NOT_GIVEN for row in rows):
         raise BadInput("codes", "no layer has NODE.codes and NODE.scale", "see refquant export")

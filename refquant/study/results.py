@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from refquant.detect.score import NUMBERS
 from refquant.quant.schemes import find_scheme
-from refquant.study.bootstrap import NORMAL_975, VERDICTS
+from refquant.study.bootstrap import NORMAL_975, interval_of
 from refquant.study.claims import claims
 from refquant.study.configurations import PAPER_GRANULARITIES, Configuration
 
@@ -89,13 +89,13 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any], images: int) -> dict[
     r, r_b = replicates(a), replicates(b)
     known = ~(np.isnan(r) | np.isnan(r_b))
     points = 100 * (r - r_b)[known]
-    low, high = np.quantile(points, (0.025, 0.975)).tolist()  # (2)
+    low, high, verdict = interval_of(points)  # (2), (3)
     deviation = float(points.std(ddof=1))
     return {
         "points": 100 * (a["AP"] - b["AP"]),  # (1)
         "low": low,
         "high": high,
-        "verdict": VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[2],  # (3)
+        "verdict": verdict,
         **relative(a["AP"], b["AP"], r[known], r_b[known]),
         "images_for_one_point": max(
             1, math.ceil(images * (2 * NORMAL_975 * deviation) ** 2)

@@ -38,6 +38,8 @@ from refquant.study.measure import measure, quantized
 from refquant.study.results import Record, assembled
 from refquant.study.store import Store, data_sha256
 
+CONF, IOU, MOST = 0.001, 0.65, 300  # of detections: thresholds, and boxes kept per image
+
 # (what is being done, configurations done, configurations in all, images done, images in all)
 Progress = Callable[[str, int, int, int, int], None]
 After = Callable[[Mapping[str, Any]], None]
@@ -75,10 +77,11 @@ def study(
 ) -> dict[str, Any]:
     """The results of a study (results.py), kept in `folder`, continued if it was begun there."""
     check(model, dataset)
+    check_draws(dataset, resamples, seed)
     side = model.input_size if size is None else size
-    rules = {"protocol": protocol, "size": side}
+    rules = {"protocol": protocol, "size": side, "conf": CONF, "iou": IOU, "max_detections": MOST}
     settings = {
-        "protocol": asdict(protocol_of(protocol, side, 0.001, 0.65, None, 300, None)),
+        "protocol": asdict(protocol_of(protocol, side, CONF, IOU, None, MOST, None)),
         "bootstrap": {"resamples": resamples, "seed": seed},
     }
     identity = {
@@ -96,6 +99,16 @@ def check(model: Model, dataset: DataSet) -> None:
     match_classes(model.class_names, dataset)
     if not any(not truth.iscrowd for truth in dataset.truths):
         raise BadInput(dataset.name, "has no true boxes", "a study needs some to find")
+
+
+def check_draws(dataset: DataSet, resamples: int, seed: int) -> None:
+    """Refuse resamples of which no interval could be made, before the work and not after it."""
+    with_boxes = {truth.image_id for truth in dataset.truths if not truth.iscrowd}
+    matters = np.array([image.id in with_boxes for image in dataset.images])
+    known = int((drawn(len(dataset.images), resamples, seed)[:, matters] > 0).any(axis=1).sum())
+    if known < 2:
+        problem = f"{known} of them have a true box, an interval needs two"
+        raise BadInput(f"resamples={resamples}", problem, f"choose more, such as {RESAMPLES}")
 
 
 @dataclass(frozen=True)

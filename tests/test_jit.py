@@ -82,6 +82,14 @@ def test_where_nothing_can_be_written_the_kernel_works_all_the_same(folder):
     assert [process.stderr.strip() for process in again] == [LINE, LINE]
 
 
+def test_no_other_file_keeps_kernels_by_itself():
+    """Numba alone would keep them under names that do not change when their parts do."""
+    texts = {path: path.read_text() for path in (ROOT / "refquant").rglob("*.py")}
+    assert {path.name for path, text in texts.items() if "cache=True" in text} == {"jit.py"}
+    users = {path.name for path, text in texts.items() if "njit" in text}
+    assert users == {"jit.py", "native.py"}
+
+
 def test_a_change_in_a_file_that_kernels_are_made_of_makes_them_new(folder):
     for floor in ("arrays", "ops"):
         shutil.copytree(ROOT / "refquant" / floor, folder / "refquant" / floor)

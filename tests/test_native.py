@@ -40,11 +40,16 @@ def folder(tmp_path):
 
 def call(folder: Path, **environment: str) -> tuple[str, str]:
     """(stdout, stderr) of a new process that calls the function."""
+    return run(folder, CALL, **environment)
+
+
+def run(folder: Path, program: str, **environment: str) -> tuple[str, str]:
+    """(stdout, stderr) of a new process, which must succeed."""
     variables = {
         key: value for key, value in os.environ.items() if not key.startswith(("NUMBA", "XDG"))
     }
     process = subprocess.run(
-        [sys.executable, "-B", "-c", CALL],
+        [sys.executable, "-B", "-c", program],
         env={**variables, "PYTHONPATH": str(folder), **environment},
         cwd=folder,
         capture_output=True,
@@ -89,6 +94,13 @@ def test_where_nothing_can_be_written_every_process_compiles(folder):
     cannot_be_written(folder)
     nowhere = {"XDG_CACHE_HOME": "/dev/null", "HOME": "/dev/null"}
     assert [call(folder, **nowhere) for _ in range(2)] == [NEW, NEW]
+
+
+def test_where_nothing_can_be_written_the_kernels_can_be_imported_all_the_same(folder):
+    cannot_be_written(folder)
+    nowhere = {"XDG_CACHE_HOME": "/dev/null", "HOME": "/dev/null"}
+    assert run(folder, "import refquant.ops.work_kernel", **nowhere) == ("", "")
+    assert run(folder, "import refquant.ops.conv_loops", **nowhere) == ("", "")
 
 
 def test_another_text_of_a_kernel_and_another_cpu_make_new_code(folder):

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.graph.plan import WHOLE, Key, plan
-from refquant.ops.blocked import LANES, LINE, Map, aligned, put, take
+from refquant.ops.blocked import LANES, Map, aligned, put, take
 from refquant.ops.conv_step import (
     Constants,
     conv_constants,
@@ -37,7 +37,7 @@ from refquant.ops.conv_step import (
 )
 from refquant.ops.panels import PackedPanels, Panels
 from refquant.ops.routing import space_to_depth
-from refquant.ops.steps import ADD, BORDER, COPY, DECODE, MAX_POOL, UPSAMPLE, step
+from refquant.ops.steps import ADD, BORDER, COPY, DECODE, LINE, MAX_POOL, UPSAMPLE, step
 
 Steps = list[NDArray[np.void]]
 

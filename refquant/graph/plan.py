@@ -27,8 +27,9 @@ from typing import NamedTuple
 
 from refquant.graph.bands import NO_STEM, Rows, Shape, Stem, stem_of
 from refquant.graph.graph import INPUT, Model, Node
-from refquant.ops.blocked import LANES, LINE, Map, inside
+from refquant.ops.blocked import LANES, Map, inside
 from refquant.ops.conv import output_size
+from refquant.ops.steps import LINE
 
 OPS_IN_BLOCKS = ("conv", "max_pool", "upsample", "concat", "add", "space_to_depth", "decode")
 WHOLE = -1  # in place of a band: all rows

@@ -1,7 +1,8 @@
 """Floor 1: the operations. OPS names them all; each has a definition, an arithmetic, a kernel.
 
 `math` is the equation in float64. `ref` is the arithmetic in float32 and defines every output bit.
-`fast` equals `ref` bit for bit; for operations that only move data it is the same function.
+`fast` equals `ref` bit for bit; for operations that only move data, or round once per element, it
+is the same function.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,7 @@ class Op(NamedTuple):
     threaded: bool = False
 
 
-def _moves(name: str, kernel: Kernel, *attributes: str, arrays: tuple[str, ...] = ()) -> Op:
+def _same(name: str, kernel: Kernel, *attributes: str, arrays: tuple[str, ...] = ()) -> Op:
     return Op(name, kernel, kernel, kernel, arrays, attributes)
 
 
@@ -68,12 +69,12 @@ OPS = Table(
             (),
             ("kernel", "stride", "padding"),
         ),
-        _moves("concat", routing.concat),
-        _moves("upsample", routing.upsample, "scale"),
-        _moves("space_to_depth", routing.space_to_depth),
-        _moves("add", routing.add),
-        _moves("add_channel", routing.add_channel, arrays=("implicit",)),
-        _moves("multiply_channel", routing.multiply_channel, arrays=("implicit",)),
+        _same("concat", routing.concat),
+        _same("upsample", routing.upsample, "scale"),
+        _same("space_to_depth", routing.space_to_depth),
+        _same("add", routing.add),
+        _same("add_channel", routing.add_channel, arrays=("implicit",)),
+        _same("multiply_channel", routing.multiply_channel, arrays=("implicit",)),
         Op(
             "decode",
             head.decode_math,

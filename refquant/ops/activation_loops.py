@@ -7,7 +7,6 @@ the fast convolution applies them to registers, the loops below to arrays.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from refquant.ops.activation import (
@@ -22,7 +21,7 @@ from refquant.ops.activation import (
     SLOPE,
     P,
 )
-from refquant.ops.jit import inlined, inner
+from refquant.ops.jit import inlined, inner, kernel
 from refquant.ops.simd import choose, every, field_as_power, floor, fma, power_of_two
 
 P0, P1, P2, P3, P4 = P
@@ -105,7 +104,7 @@ def leaky(x: Any) -> Any:
     return choose(x != x, NAN, choose(x > ZERO, x, x * SLOPE))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def silu_loop(x: NDArray[np.float32]) -> NDArray[np.float32]:
     y = np.empty_like(x)
     for i in range(x.size):
@@ -113,7 +112,7 @@ def silu_loop(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return y
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sigmoid_loop(x: NDArray[np.float32]) -> NDArray[np.float32]:
     y = np.empty_like(x)
     for i in range(x.size):
@@ -121,7 +120,7 @@ def sigmoid_loop(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return y
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def leaky_loop(x: NDArray[np.float32]) -> NDArray[np.float32]:
     y = np.empty_like(x)
     for i in range(x.size):

@@ -15,7 +15,7 @@ table: the product k of a sum, in the order of the contract (conv.py, equation 3
 
 where `window` is the address (1) of pixel (p*stride, q*stride), channel 0. So one loop over k
 serves every kernel size, padding, stride and channel count, and a channel that does not exist is
-no product. Lanes beyond C are never read as values.
+no product. No result depends on lanes beyond C.
 """
 
 import mmap
@@ -25,8 +25,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.ops.steps import LINE
+
 LANES = 16
-LINE = 64  # bytes of a cache line, and of 16 float32
 LARGE = 1 << 21  # bytes
 
 
@@ -64,7 +65,8 @@ class Map(NamedTuple):
 def strides(rows: int, columns: int, halo: int, lanes: int = LANES) -> tuple[int, int]:
     """(plane, row) in bytes of a map with that halo; maps begin on a cache line.
 
-    One more line per plane keeps planes off multiples of 4096 bytes, which share a cache set.
+    One more line per plane: the usual sizes would have planes at multiples of 4096 bytes, which
+    share a cache set.
     """
     row = (columns + 2 * halo) * 4 * lanes
     size = (rows + 2 * halo) * row

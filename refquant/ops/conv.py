@@ -122,9 +122,8 @@ def conv_loops(
     threads: int = 1,
 ) -> Array:
     """`conv_ref` bit for bit, by the jitted loops of conv_loops.py."""
-    from refquant.ops.conv_loops import (
-        conv_rows,
-    )  # here, because it imports Numba: seconds, not ms
+    # Here, because it imports Numba: seconds, not ms.
+    from refquant.ops.conv_loops import conv_rows
 
     filters, _, kernel_rows, kernel_columns = weight.shape
     height = output_size(x.shape[2], kernel_rows, stride, padding)

@@ -7,15 +7,15 @@ one sequence) times one group of filters:
     for each K-block:                         its panel, 32 or 36 KB for 64 filters, stays in L1
         for each tile of the item's pixels:
             acc = sums of products            in registers, (2) and (3)
-            total = total + acc               (4); the totals wait in the output map, (1) at
-            first the last K-block: the activation, and the tile is done
+            total = total + acc               (4); totals wait in the output map, at first (1)
+    after the last K-block each tile gets its activation, when the next tile is done
 
 A tile at the end of an item hangs over: its missing pixels repeat the last one, are computed,
 and are not stored. Thus one loop serves every width, and tiles run on across the ends of rows.
 
 Where memory comes from decides the rest: the input rows of an item should fit L2 together with a
-panel (conv_fast.py's `item_bounds`); while a tile is computed, its totals are fetched into L1
-and a part of the next panel into L2.
+panel (conv_step.py's `item_bounds`); while a tile is computed, the next tile's input is fetched
+into L1 (`soon`, conv_step.py) and a part of the next panel into L2.
 """
 
 from typing import Any

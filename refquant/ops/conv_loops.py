@@ -1,4 +1,4 @@
-"""The convolution as plain loops: the kernel to read, and the one that runs on any CPU.
+"""The convolution as plain loops: the kernel to read, and the twin that the tests hold tiles to.
 
 It follows the definition in conv.py line by line, equation numbers and all, and gives its bits.
 Only the order of the memory differs, so that the innermost loop walks over neighbours:
@@ -10,13 +10,13 @@ pixel are independent, so they run side by side, one rounding per step each.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from refquant.ops.jit import kernel
 from refquant.ops.simd import fma
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def conv_rows(
     x: NDArray[np.float32],
     weight: NDArray[np.float32],

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.blocked import LANES, LINE, Map, aligned, product_offsets, product_order
+from refquant.ops.blocked import LANES, Map, aligned, product_offsets, product_order
 from refquant.ops.conv import channels_per_block
 from refquant.ops.panels import PackedPanels, Panels
-from refquant.ops.steps import CONV, FUSED, MOST_PIXELS, step
+from refquant.ops.steps import CONV, FUSED, LINE, MOST_PIXELS, step
 from refquant.ops.tiles import TILES
 
 Array = NDArray[np.float32]
@@ -126,28 +126,32 @@ def products_per_block(shape: tuple[int, ...]) -> int:
 def item_bounds(
     y: Map, panels: Panels | PackedPanels, stride: int, threads: int
 ) -> NDArray[np.int64]:
-    """How the P*Q output pixels are cut into items: items + 1 int64, from 0 to P*Q.
-
-    An item's input should stay in L2 while the panels of its K-blocks pass. On several threads
-    items become smaller towards the end, each a share of what is left, so that all threads end
-    together.
-    """
-    F, C, R, S = panels.shape
-    tile = TILES[panels.vectors].pixels
-    groups = -(-F // (panels.vectors * LANES))
-    panel = min(C * R * S, products_per_block(panels.shape)) * panels.vectors * LINE
-    longer = PACKED if isinstance(panels, PackedPanels) else 1
-    room = max((CACHE - panel) // (4 * C * stride * stride), longer * MANY_TILES * tile)
-    room = min(room, MOST_PIXELS - tile)
+    """How the P*Q output pixels are cut into items: items + 1 int64, from 0 to P*Q."""
+    tile, longer, room = TILES[panels.vectors].pixels, longer_of(panels), room_of(panels, stride)
+    groups = filters_computed(panels) // (panels.vectors * LANES)
     shares = max(2 // longer, -(-2 * threads // groups))  # of what is left, a share per item
     bounds, pixels = [0], y.rows * y.columns
     while bounds[-1] < pixels:
         left = pixels - bounds[-1]
-        size = -(-left // -(-left // max(room, 1)))  # even parts
+        size = -(-left // -(-left // room))  # even parts
         if threads > 1:
             size = min(size, max(left // shares, longer * LEAST_TILES * tile))
         bounds.append(min(bounds[-1] + -(-size // tile) * tile, pixels))
     return np.array(bounds, np.int64)
+
+
+def room_of(panels: Panels | PackedPanels, stride: int) -> int:
+    """The most pixels of an item, by what is kept in L2 and by the length of a run."""
+    _, C, R, S = panels.shape
+    tile = TILES[panels.vectors].pixels
+    panel = min(C * R * S, products_per_block(panels.shape)) * panels.vectors * LINE
+    kept = (CACHE - panel) // (4 * C * stride * stride)
+    return min(max(kept, longer_of(panels) * MANY_TILES * tile), MOST_PIXELS - tile)
+
+
+def longer_of(panels: Panels | PackedPanels) -> int:
+    """How much longer items are for what their panels cost."""
+    return PACKED if isinstance(panels, PackedPanels) else 1
 
 
 def scratch_for(panels: Panels | PackedPanels) -> int:

@@ -11,8 +11,8 @@ import numpy as np
 from refquant.ops.activation_loops import sigmoid
 from refquant.ops.jit import inner
 from refquant.ops.simd import load, load_one, store, store_one
+from refquant.ops.steps import LINE
 
-LINE = 64
 HALF, TWO = np.float32(0.5), np.float32(2.0)
 
 

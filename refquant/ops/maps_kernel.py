@@ -10,8 +10,8 @@ import numpy as np
 
 from refquant.ops.jit import inner
 from refquant.ops.simd import choose, load, load_one, prefetch_l2, store, store_one
+from refquant.ops.steps import LINE
 
-LINE = 64
 AHEAD = 16384  # bytes; a pooling waits for memory, and the CPU alone does not look that far ahead
 NAN, ZERO = np.float32(np.nan), np.float32(0)
 

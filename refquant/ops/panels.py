@@ -2,8 +2,8 @@
 
 A weight (F, C, R, S) becomes panels (groups, K, vectors, 16): `vectors` * 16 filters per group,
 the K = C*R*S products of a sum in the order of the contract (blocked.py), so that a K-block's
-panel is one piece of memory, read from its first to its last byte. Filters beyond F are zeros;
-nobody reads their outputs.
+panel is one piece of memory, read from its first to its last byte. Filters beyond F are zeros
+(packed: codes of zero); nobody reads their outputs.
 
     Panels         weight  (groups, K, vectors, 16) float32
     PackedPanels   masks   (groups, K, vectors, code_bits) uint16: bit i of mask j is bit j

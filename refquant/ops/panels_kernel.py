@@ -26,8 +26,8 @@ from refquant.ops.simd import (
     store,
     store_one,
 )
+from refquant.ops.steps import LINE
 
-LINE = 64
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 
 

@@ -33,7 +33,7 @@ def max_pool_ref(x: NDArray, *, kernel: int, stride: int, padding: int) -> NDArr
 
 
 def max_pool_fast(x: NDArray, *, kernel: int, stride: int, padding: int) -> NDArray:
-    """First along the columns, then along the rows: 2 * kernel comparisons instead of kernel**2.
+    """First within each row, then down the columns: 2 * kernel comparisons instead of kernel**2.
 
     Equal to the definition: a maximum over a square is the maximum of its rows' maxima. Among
     +0 and -0 too, since "first in the row, then first row" is "first, rows before columns".

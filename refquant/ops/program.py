@@ -12,20 +12,26 @@ reports it:
 A thread that has waited for long hands its ticket back to Python, which yields the processor and
 calls again: with more threads than cores the others get on, and Ctrl-C is heard.
 
+When a run fails, Ctrl-C included, tickets end for all, and nobody hears of it before the last
+thread is out of its item: the memory that items write to goes next. A thread that begins only
+then finds no ticket. The program is not run again.
+
 The order in which items are done is left to chance. No bit depends on it, because no two items
 of a step write the same float and none reads what another of its step writes.
 """
 
+import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.blocked import LINE, aligned
+from refquant.arrays.errors import BadInput
+from refquant.ops.blocked import aligned
 from refquant.ops.native import code_of
-from refquant.ops.steps import PANEL, STEP
+from refquant.ops.steps import LINE, PANEL, STEP
 from refquant.ops.subnormals import warn_if_flushed
 
 STOP = 1 << 62
@@ -45,6 +51,7 @@ class Program:
         size = -(-(PANEL + scratch_bytes) // 4096) * 4096  # threads do not share pages
         self.scratch = aligned((threads, size), np.uint8)
         self.work = code_of(*WORK).call
+        self.at_work = [threading.Lock() for _ in range(threads)]  # each held by its thread
         self.pool = None
         if threads > 1:
             self.pool = ThreadPoolExecutor(threads - 1, "refquant", initializer=warn_if_flushed)
@@ -54,27 +61,44 @@ class Program:
         first, last = self.first[begin], self.first[len(self.steps) if end is None else end]
         counts = self.counters.view(np.int64)
         counts[:, 0] = first  # taken, done
-        others = []
-        if self.pool is not None:
-            others = [
-                self.pool.submit(self.thread, number, int(last))
-                for number in range(1, self.threads)
-            ]
         try:
+            others = [self.submit(number, int(last)) for number in range(1, self.threads)]
             self.thread(0, int(last))
-        except BaseException:
-            counts[:, 0] = STOP  # the ticket of this thread is lost, and nobody may wait for it
-            raise
-        finally:
             for other in others:
                 other.result()
+        except BaseException:
+            counts[:, 0] = STOP  # tickets may be lost, and nobody may wait for those
+            self.wait()
+            raise
+
+    def submit(self, number: int, last: int) -> Future[None]:
+        """Let one of the other threads begin."""
+        assert self.pool is not None
+        try:
+            return self.pool.submit(self.thread, number, last)
+        except RuntimeError as error:
+            if "start new thread" not in str(error):
+                raise
+            raise BadInput(f"threads={self.threads}", str(error), "choose fewer") from error
+
+    def wait(self) -> None:
+        """Return when no other thread is in an item; an impatient Ctrl-C does not cut it short."""
+        busy = self.at_work[1:]
+        while busy:
+            try:
+                with busy[-1]:
+                    pass
+                busy.pop()
+            except KeyboardInterrupt:
+                continue
 
     def thread(self, number: int, last: int) -> None:
         """What one thread does."""
         scratch = self.scratch.ctypes.data + number * self.scratch.shape[1]
         addresses = (array.ctypes.data for array in (self.steps, self.first, self.counters))
         steps, first, counters = addresses
-        ticket = self.work(steps, first, last, counters, scratch, -1)
-        while ticket >= 0:
-            time.sleep(0)
-            ticket = self.work(steps, first, last, counters, scratch, ticket)
+        with self.at_work[number]:
+            ticket = self.work(steps, first, last, counters, scratch, -1)
+            while ticket >= 0:
+                time.sleep(0)
+                ticket = self.work(steps, first, last, counters, scratch, ticket)

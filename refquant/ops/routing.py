@@ -1,6 +1,6 @@
-"""Operations that move or add whole maps: concat, upsample, space-to-depth, add, multiply.
+"""Operations on whole maps: concat, upsample, space_to_depth, add, add_channel, multiply_channel.
 
-All take and give (N, C, H, W). Only `add` and `multiply` round, once per step, left to right.
+All take and give (N, C, H, W). Only the last three round, once per step; `add` from left to right.
 """
 
 import numpy as np

@@ -17,8 +17,8 @@ with no licence to reorder or to contract: the bits do not depend on the mapping
     floor(x)                            the largest whole number <= x
     power_of_two(n)                     2.0**n for a whole n in [-126, 127]
     field_as_power(1.5*2**23+127+n)     the same
-The last five take float32 as well. A CPU without a fused
-multiply-add gets calls of the C library's fmaf from LLVM: the same bits.
+These six, from choose on, take float32 as well. A CPU without a fused multiply-add gets calls of
+the C library's fmaf from LLVM: the same bits.
 
 An address is an int64 in bytes; nothing checks it, so only plans make addresses (graph/plan.py).
 
@@ -27,7 +27,7 @@ An address is an int64 in bytes; nothing checks it, so only plans make addresses
     load_int(a), store_int(a, n)        one int64
     load_mask(a)                        16 bits, the lowest for lane 0
     record_at(dtype)(a)                 a record of that NumPy type
-    prefetch_l1(a), prefetch_l2(a)      ask for the cache line of a; change nothing
+    prefetch_l2(a)                      ask for the cache line of a; changes nothing
     fetch_add(a, n)                     atomically: gives the int64 at a and adds n to it
     tile_6x4 and its like               the loop that a convolution spends its time in
 """
@@ -312,11 +312,6 @@ def prefetch(builder: Any, where: Any, locality: int) -> None:
 
 
 @word(types.void, address)
-def prefetch_l1(builder: Any, where: Any) -> None:
-    prefetch(builder, where, 3)
-
-
-@word(types.void, address)
 def prefetch_l2(builder: Any, where: Any) -> None:
     prefetch(builder, where, 2)
 
@@ -333,7 +328,8 @@ def tile(pixels: int, vectors: int) -> Any:
     word(windows, offsets, soon, count, weight, starts, start_plane, totals, plane), int64 all:
         windows  (pixels,) int64       address where each pixel's window begins
         offsets  (count,) int64        bytes from there to the value that product k takes
-        soon     (count,) int64        bytes from windows[0] to what should be fetched meanwhile
+        soon     (count,) int64        bytes from windows[0] to a line of the next tile's input,
+                                       fetched meanwhile
         weight   (count, vectors, 16)  float32, an address
         starts   (pixels,) int64       address of its totals so far, vectors start_plane apart
         totals   (pixels,) int64       address of its new totals, vectors `plane` apart

@@ -9,8 +9,10 @@ x, x_plane, x_row, x_pixel    the input map: address of pixel (0, 0), distances 
 y, y_plane, y_row             the output map; its pixels are 64 bytes apart
 rows, columns                 of the output          blocks   of 16 channels
 input_rows, input_columns     of the input
-kernel, stride, padding       of a pooling; stride also of a convolution, and an upsampling's scale
+kernel, stride, padding       of a pooling; stride also of a convolution and of a decode, and an
+                              upsampling's scale; padding also of a border
 z, z_plane, z_row             the second input of an addition
+first_channel                 of the output, where a copy goes
 
 of a convolution
 weight      address of its panels (panels.py)        bias     address of the filters' bias
@@ -18,12 +20,15 @@ offsets     address of (products,) int64             products C*R*S
 soon        address of (products,) int64, what to prefetch during each product (conv_step.py)
 chain       products per K-block                     groups   of vectors * 16 filters
 vectors     width of the tile (tiles.py)             bounds   address: first pixels of items
-activation  a constant below             first_channel   of the output, where a copy goes
+activation  a constant below
 code_bits   0: the panels are float32; else bits of a code, and
-scale, zero_point, levels, entry   addresses, and distances within them: see panels.py
+scale, zero_point, levels, entry             addresses (panels.py); 0 for those that there are not
+entry_row, filter_row, code_row, lane_row    bytes from an entry, 16 filters, a code, a lane to the
+                                             next, 0 where they share
 
 of a decode
 anchors     address of (A, 2) float32                entries  E, numbers per row of predictions
+groups      A, anchors per cell
 """
 
 from typing import Any
@@ -34,7 +39,7 @@ from numpy.typing import NDArray
 KINDS = ("conv", "max_pool", "upsample", "add", "copy", "border", "decode")
 CONV, MAX_POOL, UPSAMPLE, ADD, COPY, BORDER, DECODE = range(len(KINDS))
 
-LINE = 64  # bytes of a cache line
+LINE = 64  # bytes of a cache line, and of 16 float32
 MOST_PIXELS = 4096  # of an item of a convolution
 # A thread's scratch memory in a convolution, bytes from its start: where the bias is, once per
 # pixel of a tile; where each pixel of the item is in the input, and in the output, 8 bytes each; a

@@ -4,6 +4,8 @@ import ast
 import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -300,6 +302,14 @@ def test_every_verb_has_help_with_examples_and_json():
         assert name in text
         with pytest.raises(SystemExit):
             main([name, "--help"])
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__.rpartition(".")[2])
+def test_every_example_of_the_help_is_a_command_then_blanks_then_a_comment(verb):
+    for line in verb.EXAMPLE.strip().splitlines():
+        command, *_ = re.split(r" {2,}", line)
+        words = shlex.split(command)
+        parser().parse_args(words[words.index("refquant") + 1 :])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["info", "SMALL"]])

@@ -1,6 +1,8 @@
 """What is promised about installing: weights travel, the README's test command is the one run."""
 
+import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +63,22 @@ def test_a_wheel_carries_the_weights_and_every_module(tmp_path):
     where, found = done.stdout.split()
     assert where.startswith(str(tmp_path / "site"))
     assert found == "True"
+
+
+# What is imported under another name than it is installed by; torch alone is not installed.
+PACKAGES = {"cv2": "opencv-python-headless", "dask": "distributed", "torch": None}
+
+
+def test_what_tests_skip_without_is_installed_by_the_test_command_but_pytorch():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    installed = {line.split()[0] for line in extras["dev"].splitlines() if line}
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")]
+    found = {name for text in texts for name in re.findall(r'importorskip\("(\w+)[".]', text)}
+    assert {"onnx", "cv2", "torch"} <= found
+    wanted = {PACKAGES.get(name, name) for name in found - {"refquant"}}
+    assert wanted - installed == {None}
 
 
 def test_ci_runs_the_very_test_command_of_the_readme():

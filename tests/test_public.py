@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import refquant
+from refquant.cli.main import parser
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,6 +72,28 @@ def test_the_losses_in_the_readme_are_those_of_the_recorded_studies(name):
     losses = {row["name"]: -row["loss"]["points"] for row in rows}
     pair = f"{losses['affine filter 4']:.1f} and {losses['pwlq filter 4']:.1f}"
     assert pair in " ".join((ROOT / "README.md").read_text().split())
+
+
+def commands(text: str) -> list[list[str]]:
+    """Commands of blocks, and those between backquotes that are whole."""
+    blocks = [line.partition("#")[0] for line in re.findall(r"^(?:\$ )?(refquant .*)", text, re.M)]
+    spans = re.findall(r"`(refquant [a-z]+ [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    return [shlex.split(" ".join(command.split()))[1:] for command in blocks + spans]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/README.md", "docs/verify.md"])
+def test_every_command_is_one_and_evaluations_name_their_data(name):
+    found = commands((ROOT / name).read_text(encoding="utf-8"))
+    assert found
+    for words in found:
+        options = parser().parse_args(words)
+        if options.verb == "evaluate":
+            assert options.data or options.images, words
+
+
+def test_an_evaluation_without_data_would_be_found():
+    (words,) = commands("one `refquant evaluate q.h5\n--results q.json` per job")
+    assert parser().parse_args(words).data is None
 
 
 FOLDERS = (".", "docs", "docs/*", "weights", "bench")

@@ -87,9 +87,9 @@ def test_a_folder_of_images_and_a_file_serve_as_well(folder):
 
 def test_one_of_several_splits_must_be_chosen(folder):
     write(folder, GOOD, "train")
-    assert "choose train | val" in refusal(folder)
+    assert "choose with --split train | val" in refusal(folder)
     assert len(find_dataset(folder, "val").images) == 2
-    assert "has no split 'test'" in refusal(folder, "test")
+    assert "has no split 'test': choose with --split train | val" in refusal(folder, "test")
 
 
 def test_only_some_images(folder):
@@ -187,6 +187,14 @@ def test_other_names_are_matched_by_order_if_the_counts_agree(folder):
     dataset = find_dataset(folder)
     assert match_classes(("class 0", "class 1"), dataset) == (2, 90)
     assert match_classes(("cat", "mug"), dataset) == (2, 90)
+
+
+def test_categories_that_differ_in_case_only_are_matched_by_order_or_not_at_all(folder):
+    write(folder, changed("categories", 1, name="Cup"))
+    dataset = find_dataset(folder)
+    assert match_classes(("CUP", "cup"), dataset) == (2, 90)
+    with pytest.raises(BadInput, match=r"0 of them unknown .* some names differ in case only"):
+        match_classes(("cup", "dog"), dataset)
 
 
 def test_what_was_matched_by_order_under_two_names_can_be_told(folder):

@@ -21,7 +21,7 @@ from refquant.detect.evaluate import evaluate
 from refquant.detect.predict import YOLOV7, Detections
 from refquant.detect.results_json import in_order, results_of
 from refquant.detect.score import NUMBERS, score
-from refquant.detect.tasks import jobs_of
+from refquant.detect.tasks import check_size, jobs_of
 
 CATEGORIES = (Category(3, "cat"), Category(8, "dog"))
 
@@ -244,6 +244,13 @@ def damage(folder):
     """One image of another size than annotated, one that is none."""
     Image.fromarray(scene(96, 64)).save(folder / "val" / "5.png")
     (folder / "val" / "9.png").write_bytes(b"no image")
+
+
+def test_a_side_that_is_not_annotated_is_told_as_such(folder):
+    picture = Picture(1, "a.png", None, 480)
+    with pytest.raises(BadInput, match=r"is 64x96, the annotations say \?x480"):
+        check_size(Path("a.png"), (96, 64), picture)
+    check_size(Path("a.png"), (480, 64), picture)
 
 
 def test_images_that_cannot_be_read_are_reported_and_the_others_kept(folder):

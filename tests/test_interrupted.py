@@ -102,6 +102,17 @@ def test_leftovers_of_the_dead_are_removed_and_those_of_others_are_not(tmp_path)
     assert left == set(names) - {"dead"}
 
 
+def test_a_leftover_that_cannot_be_removed_is_left(tmp_path, monkeypatch):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / f".x.h5.{host()}-{dead.pid}.abcd_123.tmp"
+    left.mkdir()  # what unlink cannot remove, as it cannot another user's
+    with atomic_path(tmp_path / "x.h5") as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "x.h5").read_bytes() == b"new"
+    assert left.exists()
+
+
 def test_whose_process_cannot_be_asked_is_taken_to_live(monkeypatch):
     def refuse(*_):
         raise PermissionError

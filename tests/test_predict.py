@@ -148,6 +148,7 @@ def test_the_named_protocols_are_the_documented_ones():
         ({"size": 0}, "size=0"),
         ({"size": 10**6}, "size=1000000"),
         ({"size": 64.5}, "size=64.5"),
+        ({"size": 640.0}, "size=640.0: choose a whole number"),
         ({"threads": 0}, "threads=0"),
         ({"nms": "soft"}, r"choose exact \| compat"),
     ],
@@ -155,6 +156,13 @@ def test_the_named_protocols_are_the_documented_ones():
 def test_bad_options_are_named(options, words):
     with pytest.raises(BadInput, match=words):
         detect(MODEL, scene(32, 32), **options)
+
+
+@pytest.mark.parametrize("name", ["size", "most", "batch"])
+def test_whole_numbers_of_a_protocol_may_be_numpys_and_may_not_be_floats(name):
+    assert Protocol("x", **{name: np.int64(64)}) == Protocol("x", **{name: 64})
+    with pytest.raises(BadInput, match=rf"^{name}=64\.0: choose a whole number$"):
+        Protocol("x", **{name: 64.0})
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), scene(0, 5)])

@@ -105,12 +105,27 @@ def test_a_log_of_something_else_is_refused_and_left_alone(tmp_path, key):
     assert (tmp_path / "log").read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [b"dear diary\n", b"[]\n", b'{"format": "x"}\n', b"\0\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"dear diary\n", b"[]\n", b'{"format": "x"}\n', b"\0\n", b"[1]", b"a\rb\n", b"\0[1]"),
+        json.dumps(HEADER | {"model": "c"}).encode(),
+    ],
+)
 def test_a_file_that_is_no_log_is_refused_and_left_alone(tmp_path, content):
     (tmp_path / "log").write_bytes(content)
     with pytest.raises(BadInput, match="is not the log of an evaluation"):
         known(tmp_path / "log")
     assert (tmp_path / "log").read_bytes() == content
+
+
+@pytest.mark.parametrize("zeros", [0, 40])
+def test_a_first_line_that_was_cut_off_is_written_anew(tmp_path, zeros):
+    whole = json.dumps(HEADER).encode()
+    for cut in range(len(whole) + 1):
+        (tmp_path / "log").write_bytes(whole[:cut] + bytes(zeros))
+        assert known(tmp_path / "log") == {}
+        assert (tmp_path / "log").read_bytes() == whole + b"\n"
 
 
 @posix

@@ -5,7 +5,7 @@ import os
 import pickle
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -113,6 +113,24 @@ def test_a_worker_that_dies_is_told_in_one_line_and_what_is_done_is_kept(cells, 
                 **OPTIONS,
             )
     assert (tmp_path / "log").exists()
+
+
+def test_a_worker_that_dies_while_images_are_handed_out_is_told_in_one_line_too(cells):
+    handed_out: list[Future] = []
+
+    class Broken(ThreadPoolExecutor):
+        def submit(self, *arguments):
+            if len(handed_out) == 3:
+                raise BrokenExecutor("a child process terminated abruptly")
+            handed_out.append(Future())  # nobody ever runs these
+            return handed_out[-1]
+
+    with (
+        Broken(1) as executor,
+        pytest.raises(BadInput, match=r"workers: one of them died"),
+    ):
+        evaluate(white_cells(), find_dataset(cells), executor=executor, **OPTIONS)
+    assert all(future.cancelled() for future in handed_out)
 
 
 def test_a_worker_ignores_ctrl_c(two_processes):

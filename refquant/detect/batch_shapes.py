@@ -79,4 +79,4 @@ def place_in(image: Size, size: int, stride: int, net: Size | None = None) -> Le
     S = math.ceil(size / g) * g
     h, w = loaded(image, S)
     top, left = (net[0] - h) // 2, (net[1] - w) // 2  # (8)
-    return Letterbox(image, (h, w), net, top, left, S / max(image), area=max(image) > S)  # (3)
+    return Letterbox(image, (h, w), net, top, left, area=max(image) > S)  # (3)

@@ -9,7 +9,8 @@ hold is said in coco_json.py.
 
 A model numbers its classes 0, 1, 2, ...; a data set numbers its categories as it likes (COCO: 80
 of 1 ... 90). `match_classes` finds which is which:
-    by name    if every category is the name of a class. Classes without a category get None.
+    by name    if every category is the name of a class, and neither two classes nor two categories
+               have one name. Classes without a category get None.
     by order   otherwise, if there are as many classes as categories and no name that both know
                stands at two different places: class k is the k-th category by ascending id.
 Names are compared without case. Anything else is refused, since every figure would be wrong. What
@@ -62,11 +63,12 @@ def find_dataset(folder: str | os.PathLike[str], split: str | None = None) -> Da
     splits = [path.stem.removeprefix("instances_") for path in files]
     if not splits:
         raise BadInput(folder, "has no annotations/instances_<split>.json")
+    choices = f"choose with --split {' | '.join(splits)}"
     if split is None and len(splits) > 1:
-        raise BadInput(folder, f"has {len(splits)} splits", f"choose {' | '.join(splits)}")
+        raise BadInput(folder, f"has {len(splits)} splits", choices)
     split = splits[0] if split is None else split
     if split not in splits:
-        raise BadInput(folder, f"has no split {split!r}", f"choose {' | '.join(splits)}")
+        raise BadInput(folder, f"has no split {split!r}", choices)
     return read_dataset(folder / split, files[splits.index(split)])
 
 
@@ -90,17 +92,19 @@ def match_classes(class_names: Sequence[str], dataset: DataSet) -> tuple[int | N
     classes = [name.casefold() for name in class_names]
     categories = [category.name.casefold() for category in dataset.categories]
     ids = {name: dataset.categories[i].id for i, name in enumerate(categories)}
-    if len(set(classes)) == len(classes) and set(categories) <= set(classes):
+    distinct = len(set(classes)) == len(classes) and len(ids) == len(categories)
+    if distinct and set(ids) <= set(classes):
         return tuple(ids.get(name) for name in classes)
     places = zip(classes, categories, strict=False)
     same_order = all(a == b or (a not in ids and b not in classes) for a, b in places)
     if len(classes) == len(categories) and same_order:
         return tuple(category.id for category in dataset.categories)
     strange = [name for name in ids if name not in classes]
+    named = ", ".join(strange[:3]) if strange else "but some names differ in case only"
     raise BadInput(
         dataset.name,
         f"{len(categories)} categories, {len(strange)} of them unknown to the model of "
-        f"{len(classes)} classes ({', '.join(strange[:3])})",
+        f"{len(classes)} classes ({named})",
         "use a model of the same classes",
     )
 

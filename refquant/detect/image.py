@@ -14,9 +14,9 @@ and on all these kinds; only in CMYK and 16-bit colour TIFF do samples differ, b
 A file comes from a stranger. Only formats that Pillow decodes by itself are opened (EPS, for
 one, would start Ghostscript), the number of pixels is read from the header and checked before any
 is decoded, and every failure of a decoder becomes BadInput, one line. Decoding takes up to sixteen
-bytes per pixel, which a header can promise for nothing: so a file of few bytes may have PLENTY of
-pixels, and each further byte PER_BYTE more. Pillow's warnings are swallowed; switching warnings
-off is global to the process, hence the lock.
+bytes per pixel, which a header can promise for nothing: so a file may have PLENTY of pixels, or
+PER_BYTE per byte where that is more. Pillow's warnings are swallowed; switching warnings off is
+global to the process, hence the lock.
 """
 
 import os

@@ -47,7 +47,6 @@ class Letterbox:
 
     image    size of the image                resized  its size in the input
     net      size of the network's input      top, left  rows above and columns left of the image
-    gain     pixels of the input per pixel of the image, before rounding
     area     whether the image shrinks by the mean of areas instead of bilinearly
     """
 
@@ -56,7 +55,6 @@ class Letterbox:
     net: Size
     top: int
     left: int
-    gain: float
     area: bool = False
 
     @property
@@ -87,7 +85,7 @@ def fit(image: Size, target: Size, *, rectangle: bool = False, stride: int = 32)
     if rectangle:
         spare = [pixels % stride for pixels in spare]  # (3)
     net = (height + spare[0], width + spare[1])  # (5)
-    return Letterbox(image, (height, width), net, spare[0] // 2, spare[1] // 2, gain)  # (4)
+    return Letterbox(image, (height, width), net, spare[0] // 2, spare[1] // 2)  # (4)
 
 
 def letterbox(image: NDArray[np.uint8], place: Letterbox) -> NDArray[np.uint8]:
@@ -97,8 +95,8 @@ def letterbox(image: NDArray[np.uint8], place: Letterbox) -> NDArray[np.uint8]:
     canvas = np.full((*place.net, image.shape[2]), GREY, np.uint8)  # (6)
     height, width = place.resized
     inside = canvas[place.top : place.top + height, place.left : place.left + width]
-    shrink = area.resize_fast if place.area else resize.resize_fast
-    inside[...] = shrink(image, height, width)
+    resized_by = area.resize_fast if place.area else resize.resize_fast
+    inside[...] = resized_by(image, height, width)
     return canvas
 
 

@@ -82,7 +82,11 @@ class Protocol:
     batch: int = 0
 
     def __post_init__(self) -> None:
-        if self.size not in range(1, LARGEST + 1):  # whole numbers only
+        for name in ("size", "most", "batch"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer):
+                raise BadInput(f"{name}={value!r}", "choose a whole number")
+        if not 1 <= self.size <= LARGEST:
             raise BadInput(f"size={self.size}", f"choose 1 ... {LARGEST}")
         if self.most < 1:
             raise BadInput(f"most={self.most}", "choose 1 or more")

@@ -42,6 +42,7 @@ from refquant.ops import OPS
 FORMAT = "refquant evaluation log"
 FORMAT_VERSION = 1
 SYNC_SECONDS = 5.0
+NO_LOG = "is not the log of an evaluation"
 REMEDY = "delete it to start afresh, or choose another file"
 
 
@@ -107,6 +108,8 @@ class RunLog:
                     break
                 self.known[outcome.image_id] = outcome
                 good += len(line)
+        elif not begins_header(content, header):
+            raise BadInput(self.path, NO_LOG, REMEDY)
         os.truncate(self.file, good)
         os.lseek(self.file, 0, os.SEEK_END)
         if good == 0:
@@ -173,12 +176,17 @@ def check_header(path: Path, line: bytes, header: Mapping[str, Any]) -> None:
     """Refuse a log of something else, and what is no log."""
     found = decoded(line)
     if found is None or found.get("format") != FORMAT:
-        raise BadInput(path, "is not the log of an evaluation", REMEDY)
+        raise BadInput(path, NO_LOG, REMEDY)
     expected = json.loads(json.dumps(header))
     other = [key for key in expected if found.get(key) != expected[key]]
     if other or set(found) != set(expected):
         what = ", ".join(other) or "its first line"
         raise BadInput(path, f"is the log of another run (differs in: {what})", REMEDY)
+
+
+def begins_header(content: bytes, header: Mapping[str, Any]) -> bool:
+    """Whether this run was cut off while it wrote its first line, and perhaps zeros behind it."""
+    return json.dumps(header).encode().startswith(content.rstrip(b"\0"))
 
 
 def decoded(line: bytes) -> dict[str, Any] | None:

@@ -16,7 +16,13 @@ import os
 import pickle
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor, as_completed
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -124,7 +130,7 @@ def check_size(path: Path, size: Size, image: Picture) -> None:
     if (image.width or width, image.height or height) != (width, height):
         raise BadInput(
             path,
-            f"is {width}x{height}, the annotations say {image.width}x{image.height}",
+            f"is {width}x{height}, the annotations say {image.width or '?'}x{image.height or '?'}",
             "its boxes would not fit",
         )
 
@@ -142,8 +148,10 @@ def outcomes(task: Task, jobs: Sequence[Job], executor: Executor | None) -> Iter
     if executor is None:
         yield from map(task, jobs)
         return
-    futures = [executor.submit(task, job) for job in jobs]
+    futures: list[Future[Outcome]] = []
     try:
+        for job in jobs:
+            futures.append(executor.submit(task, job))
         for future in as_completed(futures):
             yield future.result()
     except BrokenExecutor as error:

@@ -1,5 +1,6 @@
 """SECURITY.md names tests that exist, and files that are there."""
 
+import configparser
 import re
 from pathlib import Path
 
@@ -21,3 +22,15 @@ def test_every_file_that_is_named_exists():
     linked = set(re.findall(r"\]\(([\w/.]+)\)", PAGE))
     assert linked >= {"bench/fuzz.md", "bench/kills.md"}
     assert {name for name in linked if not (ROOT / name).exists()} == set()
+
+
+def test_the_page_counts_the_files_whose_branches_are_counted():
+    lists = configparser.ConfigParser()
+    lists.read(ROOT / "tests" / "readers.coveragerc")
+    found = [
+        {path for pattern in lists["run"][key].split() for path in ROOT.glob(pattern)}
+        for key in ("include", "omit")
+    ]
+    assert all(found)
+    (count,) = re.findall(r"in (\d+) files, as this command counts them", PAGE)
+    assert int(count) == len(found[0] - found[1])

@@ -24,7 +24,7 @@ from refquant.study.drawing import (
     svg,
     write_png,
 )
-from refquant.study.findings import ranked
+from refquant.study.findings import equal_bits, ranked
 from refquant.study.page import html
 from refquant.study.plots import plots
 from refquant.study.report import report, write_report
@@ -105,6 +105,17 @@ def test_a_point_is_put_where_its_numbers_say():
     axes = Axes((0, 10), (0, 1), left=100, top=0, width=200, height=50)
     assert axes.at(5, 0.5) == (200, 25)
     assert axes.at(20, -3) == (300, 50)  # beyond the borders: on them
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict", "says"),
+    [((0.1, 0.9), "better", "keeps 0.5 points more [+0.1, +0.9]."),
+     ((-0.9, -0.1), "worse", "keeps 0.5 points less [+0.1, +0.9].")],
+)  # fmt: skip
+def test_more_and_less_both_have_an_interval_of_their_own_sign(ends, verdict, says):
+    pair = {"a": "pwlq filter 4", "b": "affine filter 5", "points": sum(ends) / 2}
+    pair |= {"low": ends[0], "high": ends[1], "verdict": verdict}
+    assert equal_bits({"comparisons": [pair]}).endswith(says)
 
 
 def test_ranks_of_equal_values_are_shared():

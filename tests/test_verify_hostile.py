@@ -239,6 +239,16 @@ def test_float64_is_taken_and_float16_is_judged_as_what_it_is(golden, right, tmp
     assert judged(golden, tmp_path, narrow).verdict == "wrong"
 
 
+def test_float64_whose_squares_overflow_is_wrong_and_can_be_written_as_json(
+    golden, right, tmp_path
+):
+    huge = {name: np.full_like(y, -1.7e308, np.float64) for name, y in right.items()}
+    report = verify(golden, written(tmp_path / "other.npz", huge))
+    assert report.first_wrong == STEM
+    assert {row.get("sqnr_db") for row in report.rows} == {None}
+    json.dumps(report.as_json(), allow_nan=False)
+
+
 def test_wrong_shapes_never_pass(golden, right, tmp_path):
     y = right[STEM]
     shapes = [y[:, :-1], y[:, :, 1:], y[0, 0], y.reshape(-1), y[None], y[:0], np.float32(1)]

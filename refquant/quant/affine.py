@@ -18,8 +18,8 @@ Error   |x - x_hat| <= scale / 2, up to the float32 rounding of (5). Proof: with
         needs Q * scale >= hi - lo, hence the rounding up in (2).
 Cases   An all-zero row has scale 1. A one-signed row under `minmax` has its zero point outside of
         the codes, and 0.0 is then not a level; a scale is at least max|x| * 2**-27, so that the
-        zero point fits int32 and quotients stay exact. A constant row has that scale and is
-        decoded exactly.
+        zero point fits int32 and quotients stay exact. A constant row has that scale and,
+        with float32 parameters, is decoded exactly.
 Source  Jacob et al. 2018, arXiv 1712.05877, eq. 1; the range (1') and signed codes,
         q - 2**(bits-1), are those of Baghbanbashi et al. 2023, arXiv 2407.04943.
         rint is half-to-even.

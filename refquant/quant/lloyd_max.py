@@ -15,7 +15,7 @@ dynamic program over a fine histogram, then Lloyd's iteration on the weights. `i
 The price is K numbers per group, stored and counted: at filter level more than most filters save.
 Error   |x - x_hat| <= half of the widest gap between levels, or the distance to the outermost
         level. Zero is a level only by chance. x_hat itself is stored: no rounding.
-Cases   Of fewer than K different weights the last is repeated; the error is then 0.
+Cases   Of fewer than K different weights the last is repeated; with float32 levels the error is 0.
 Source  Lloyd 1982 and Max 1960; dynamic program: Wu 1991, divide and conquer over monotone
         cuts as in Gronlund et al. 2017, arXiv 1701.07204. Ties of (2) go to the lower level.
 """

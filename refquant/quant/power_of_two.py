@@ -7,7 +7,7 @@ exponent  (G, 1) int16     E, the exponent of the largest level
     E = the power of two nearest to max|x|: 1.5 * 2**(E-1) <= max|x| < 1.5 * 2**E    (1)
     e = the power of two nearest to |x|, in the same way, at most E                  (2)
     j = H - (E - e), the place of 2**e among the H levels 2**(E-H+1) ... 2**E        (3)
-        0 where j < 0, or j = 0 and |x| < 2**(E-H): zero is nearer
+        0 where |x| < 2**(E-H), zero is nearer; else at least 1
     q = H + j, or H - j where x < 0                                                  (4)
     x_hat = 0 where j = 0, else 2**(E - H + j) with the sign of x                    (5)
 

@@ -7,8 +7,9 @@ t   (G, 1) int   thousandths of the largest magnitude: where a breakpoint or a c
     stage 3   t = best - 9, ..., best + 9                                        (3)
     E(t) = sum over n of (x_n - x_hat_n(t))**2, in order, in float64             (4)
 
-Of equal errors the smallest t wins; t stays within 1 ... last + 9. A local search: E(t) need not
-have one minimum, so what is found is the best of the candidates, not of all ratios.
+Of equal errors the smallest t wins; t stays within 1 ... 999 for breakpoints (last = 900) and
+1 ... 1000 for ranges (last = 1000). A local search: E(t) need not have one minimum, so what is
+found is the best of the candidates, not of all ratios.
 x_hat is what would be stored and decoded, float32 rounding included. `_ref` says so in two lines
 for any scheme; search_loops.py computes the same sums, bit for bit, without making arrays.
 Source  Fang et al. 2020, arXiv 2002.00104, section 3.3: p/m by 0.1, 0.01 and 0.001.

@@ -1,7 +1,7 @@
 """A plot's frame: numbers to pixels, ticks at round numbers, grid lines, labels, a legend.
 
 x pixel = left + (x - x_low) / (x_high - x_low) * width         y likewise, upwards
-ticks at multiples of 1, 2 or 5 times a power of ten, 4 to 8 of them
+ticks at multiples of 1, 2 or 5 times a power of ten, 4 to about 10 of them
 """
 
 import math

@@ -5,7 +5,7 @@ the other side's own inputs, and a bound on |y^ - value| for every implementatio
 hypotheses of declared.py. An input that was given has bound 0; one that was not is itself the
 Enclosed of an earlier node, so bounds B pass through:
 
-    add of k maps        sum B + ((1 + u)**(k-1) - 1) * sum (|x| + B)                       (1)
+    add of k maps        sum B + g(k-1) * sum (|x| + B)                                     (1)
     max pooling          max over the window of B; nothing is rounded                       (2)
     concat, upsample,    B, moved as the values are; nothing is rounded                     (3)
     space to depth
@@ -106,14 +106,10 @@ def elementwise(node: Node, inputs: list[Enclosed], declared: Declared) -> Enclo
 def moved(node: Node, inputs: list[Enclosed], declared: Declared) -> Enclosed:
     """Equations (2) and (3): the operation itself, on values and on bounds."""
     values = run_node(node, [x.value for x in inputs], "math")
-    if node.op == "max_pool":
-        # Outside of the image a bound counts as 0, as -inf would make an empty window -inf.
-        bounds = [np.maximum(x.bound, 0) for x in inputs]
-    else:
-        bounds = [x.bound for x in inputs]
+    bounds = [x.bound for x in inputs]
     if not any(bound.any() for bound in bounds):
         return Enclosed(values, np.zeros_like(values))
-    return Enclosed(values, run_node(node, list(bounds), "math"))
+    return Enclosed(values, run_node(node, bounds, "math"))
 
 
 def added(node: Node, inputs: list[Enclosed], declared: Declared) -> Enclosed:

@@ -104,7 +104,7 @@ def plain_sums(node: Node, x: Enclosed) -> Float64:
 def any_algorithm(
     node: Node, x: Enclosed, magnitude: Float64, T: Float64, declared: Declared
 ) -> Float64 | float:
-    """The larger of (7) and (8), without (3), which the caller has."""
+    """The larger of (7) and (8), with a (3) of UNFOLDED_ROUNDINGS; 0 for 1x1, a plain product."""
     _, C, R, S = magnitude.shape
     stride, padding = node.attributes["stride"], node.attributes["padding"]
     if (R, S) == (1, 1):

@@ -7,16 +7,16 @@ theirs   codes (F, C, R, S) or rows (G, N), scale (G,) or (G, 1), zero_point lik
 For every layer: how many codes differ, by how much at most, how far scales are apart, and the
 first of these that gives all of their codes from w (else "unknown"):
 
-    scale storage    codes chosen against our scale, not against theirs as it is stored    (1)
+    granularity      as many scales as another granularity has groups: no more to compare  (1)
     rounding         q = R(w / scale) + zero_point, clipped, with their scale; R is rint (half to
                      even, ours), half away from 0, half up, down, truncation;
-                     or R(w / scale + zero_point)                                          (2)
-    division         the same with w * (1 / scale) or w / scale rounded to float32 first  (3)
-    clipping         the same with a range that leaves out the lowest code                (4)
-    granularity      as many scales as another granularity has groups                      (5)
+                     after all of them R(w / scale + zero_point)                           (2)
+    division         each R also of w / scale and w * (1 / scale) rounded to float32       (3)
+    clipping         (2) and (3) again with a range that leaves out the lowest code        (4)
+    scale storage    (2) to (4) again with our scale, not with theirs as it is stored      (5)
 
 The codes of (2) to (4) come from their own scale and zero point: what the scale should be is a
-separate question, answered by `scales` in the row.
+separate question, answered by `scales` in the row. Equal codes are explained by it alone.
 """
 
 import math
@@ -84,26 +84,34 @@ def compare_layer(
     own_scale, own_zero = (a.astype(float) for a in ours.rules.affine_map(ours.params, ours.bits))
     row: dict[str, Any] = {"node": name, "codes": ours.codes.size}
     scale = np.asarray(theirs["scale"], np.float64).reshape(-1, 1)
-    zero = np.asarray(theirs.get("zero_point", own_zero), np.float64).reshape(-1, 1)
     if scale.shape != own_scale.shape:
         return {**row, **other_granularity(ours, scale.size)}
-    codes = rows_of(name, ours, theirs["codes"])
-    if not (np.isfinite(scale) & (scale > 0)).all() or not np.isfinite(zero).all():
-        raise BadInput(name, "has a scale that is not above 0, or numbers that are not finite")
-    if zero.shape != scale.shape:
-        raise BadInput(name, f"{zero.size} zero points for {scale.size} scales")
-    # Codes around 0 are ours minus the middle code, and so are their zero points.
-    middle = 2 ** (ours.bits - 1)
-    if codes.min() < 0:
-        codes = codes + middle
-        zero = zero + middle if "zero_point" in theirs else zero
+    codes, zero = codes_of(name, ours, theirs, scale, own_zero)
     off = abs(codes - ours.codes)
     row |= {"differ": int((off > 0).sum()), "largest": int(off.max())}
     row["scales"] = scales_text(scale, own_scale)
     row["zero_points"] = int((zero != own_zero).sum())
     if not row["differ"]:
         return {**row, "explanation": of_equal_codes(row)}
-    return {**row, "explanation": explanation(name, w, ours, codes, scale, zero, own_scale)}
+    return {**row, "explanation": explanation(w, ours, codes, scale, zero, own_scale)}
+
+
+def codes_of(
+    name: str, ours: QuantizedTensor, theirs: Mapping[str, Array], scale: Array, own_zero: Array
+) -> tuple[Array, Array]:
+    """Their codes as rows (G, N) and zero points (G, 1), counted as ours are; ours where they
+    give none. BadInput where a number cannot be one."""
+    codes = rows_of(name, ours, theirs["codes"])
+    zero = np.asarray(theirs.get("zero_point", own_zero), np.float64).reshape(-1, 1)
+    if not (np.isfinite(scale) & (scale > 0)).all() or not np.isfinite(zero).all():
+        raise BadInput(name, "has a scale that is not above 0, or numbers that are not finite")
+    if zero.shape != scale.shape:
+        raise BadInput(name, f"{zero.size} zero points for {scale.size} scales")
+    if codes.min() >= 0:
+        return codes, zero
+    # Codes around 0 are ours minus the middle code, and so are their zero points.
+    middle = 2 ** (ours.bits - 1)
+    return codes + middle, zero + middle if "zero_point" in theirs else zero
 
 
 def of_equal_codes(row: Mapping[str, Any]) -> str:
@@ -117,13 +125,7 @@ def of_equal_codes(row: Mapping[str, Any]) -> str:
 
 
 def explanation(
-    name: str,
-    w: Array,
-    ours: QuantizedTensor,
-    codes: Array,
-    scale: Array,
-    zero: Array,
-    own_scale: Array,
+    w: Array, ours: QuantizedTensor, codes: Array, scale: Array, zero: Array, own_scale: Array
 ) -> str:
     """The first of the docstring's list that gives all of their codes."""
     rows = ours.grouping.to_rows(np.asarray(w, np.float32))
@@ -132,7 +134,7 @@ def explanation(
             plain = what == "rounding half to even"
             return "their scale and zero point" if plain else what
     if not np.array_equal(scale, own_scale):
-        for what, q in explanations(rows, own_scale, zero, ours.bits):
+        for what, q in explanations(rows, own_scale, zero, ours.bits):  # (5)
             if np.array_equal(q, codes):
                 return (
                     f"scale storage: codes chosen against the scale before it was stored, {what}"
@@ -170,7 +172,7 @@ def scales_text(scale: Array, own: Array) -> str:
 
 
 def other_granularity(ours: QuantizedTensor, groups: int) -> dict[str, Any]:
-    """Equation (5)."""
+    """Equation (1)."""
     fits = [g.name for g in GRANULARITIES.values() if g.rows_shape(ours.shape)[0] == groups]
     expected = ours.codes.shape[0]
     text = f"{groups} scales, ours are {expected} ({ours.granularity})"

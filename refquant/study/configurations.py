@@ -68,7 +68,7 @@ FLOAT = Configuration("", "", 32)
 def grid(
     schemes: Iterable[str], granularities: Iterable[str], bits: Iterable[int]
 ) -> list[Configuration]:
-    """Every combination, the widest codes first."""
+    """Every combination, in the order of `bits`, then of granularities, then of schemes."""
     return [
         Configuration(scheme, granularity, width)
         for width, granularity, scheme in itertools.product(bits, granularities, schemes)

@@ -1,12 +1,14 @@
 """How far an output y^ is from the golden y: numbers for people, none of them a verdict.
 
     max_abs     max |y^ - y|                                                                (1)
-    sqnr_db     10 log10(sum y**2 / sum (y^ - y)**2); None where they are equal             (2)
+    sqnr_db     10 log10(sum y**2 / sum (y^ - y)**2); None where they are equal, or y is
+                all zero                                                                    (2)
     cosine      sum y y^ / sqrt(sum y**2 * sum y^**2); None where one is all zero           (3)
     ulps        how many elements are 0, 1, 2, 3-4, 5-8 ... float32 steps away              (4)
 
 The steps between two floats are the difference of their places in the order of all floats; -0 and
-+0 share a place. Sums are float64. NaN and infinities are counted as `nonfinite` and left out.
++0 share a place. Sums are float64; (2) and (3) are None where squares of a float64 y^
+overflow. NaN and infinities are counted as `nonfinite` and left out.
 """
 
 from typing import Any
@@ -39,10 +41,12 @@ def deviation(found: NDArray[Any], golden: Float32) -> dict[str, Any]:
     result: dict[str, Any] = {"nonfinite": int(found.size - a.size)}
     if not a.size:
         return {**result, "max_abs": None, "sqnr_db": None, "cosine": None, "ulps": None}
-    noise, signal, other = ((v @ v) for v in (a - b, b, a))
+    with np.errstate(over="ignore"):
+        noise, signal, other = ((v @ v) for v in (a - b, b, a))
+    known = signal and np.isfinite(noise + other)
     result["max_abs"] = float(abs(a - b).max())
-    result["sqnr_db"] = float(10 * np.log10(signal / noise)) if noise and signal else None
-    result["cosine"] = float(a @ b / np.sqrt(signal * other)) if signal and other else None
+    result["sqnr_db"] = float(10 * np.log10(signal / noise)) if known and noise else None
+    result["cosine"] = float(a @ b / np.sqrt(signal * other)) if known and other else None
     with np.errstate(over="ignore"):
         narrow = found[finite].astype(np.float32)
     return {**result, "ulps": ulp_histogram(narrow, golden[finite])}

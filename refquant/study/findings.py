@@ -56,6 +56,9 @@ def equal_bits(results: Results) -> str:
     pair = next((p for p in results["comparisons"] if (p["a"], p["b"]) == (a, b)), None)
     if pair is None:
         return ""
+    low, high = pair["low"], pair["high"]
+    if pair["verdict"] == WORSE:  # "less" turns the sign of its interval too
+        low, high = -high, -low
     says = {
         BETTER: f"pwlq keeps {number(pair['points'])} points more",
         WORSE: f"pwlq keeps {number(-pair['points'])} points less",
@@ -63,7 +66,7 @@ def equal_bits(results: Results) -> str:
     }[pair["verdict"]]
     return (
         f"{PAPER_BITS}-bit PWLQ stores {PAPER_BITS + 1} bits per weight. Against affine with"
-        f" {PAPER_BITS + 1} bits, {says} {interval(pair['low'], pair['high'])}."
+        f" {PAPER_BITS + 1} bits, {says} {interval(low, high)}."
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from refquant.study.configurations import PAPER_GRANULARITIES, PAPER_SCHEMES
+from refquant.study.configurations import MEMBERS, PAPER_GRANULARITIES, PAPER_SCHEMES
 from refquant.study.drawing import Box, Drawing, Shape, Text
 from refquant.study.wording import number, with_interval
 
@@ -34,7 +34,7 @@ def heat_maps(rows: Sequence[Row]) -> list[Drawing]:
 def without_budget(granularity: str) -> str:
     """A granularity's name without the number of its budget, which differs between schemes."""
     name = granularity.partition("=")[0]
-    return name.replace("filter+f-shape+c-shape", "combination").replace(":", ", ")
+    return name.replace(MEMBERS, "combination").replace(":", ", ")
 
 
 def heat_map(

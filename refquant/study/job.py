@@ -66,7 +66,8 @@ class Job:
                 inputs = self.inputs_of(node)
                 row = self.row(node, inputs, y)
                 if blame and row["verdict"] == WRONG and inputs and worth_it(causes):
-                    row |= self.explanation(node, inputs, y)
+                    with np.errstate(over="ignore", invalid="ignore"):  # of a stranger's float64
+                        row |= self.explanation(node, inputs, y)
                     causes.append(row.get("cause"))
                 if node.name in self.chosen:
                     yield row

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refquant.study.axes import Axes, legend, span
-from refquant.study.configurations import PAPER_BITS, PAPER_SCHEMES
+from refquant.study.configurations import MEMBERS, PAPER_BITS, PAPER_SCHEMES
 from refquant.study.drawing import Drawing, Line, Mark, Shape, Text
 from refquant.study.heat_map import heat_maps
 from refquant.study.wording import number, short, with_interval
@@ -163,7 +163,7 @@ def sqnr_plot(rows: Sequence[Row], layers: Sequence[Row]) -> Drawing | None:
     wanted = [
         (row, dash)
         for row in rows
-        for dash in [{"filter": "", "filter+f-shape+c-shape": "5 3"}.get(row["granularity"])]
+        for dash in [{"filter": "", MEMBERS: "5 3"}.get(row["granularity"])]
         if row["scheme"] in PAPER_SCHEMES and row["bits"] == bits and dash is not None
     ]
     values = [v for row, _ in wanted for v in row["sqnr_db"] if v is not None]

@@ -103,7 +103,8 @@ def cards(results: Results) -> Cards:
 
 def write_report(results: Results, folder: Path, *, pictures: bool = True) -> None:
     """Everything a study leaves behind; PNGs where matplotlib is installed, if `pictures`."""
-    document, drawings = report(results), plots(results)
+    document = report(results)
+    drawings = [block.drawing for block in document.blocks if isinstance(block, Figure)]
     try:
         (folder / "plots").mkdir(parents=True, exist_ok=True)
     except OSError as error:

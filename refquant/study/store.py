@@ -10,8 +10,9 @@
 key = the first 16 digits of SHA-256 over study.json and the configuration                  (1)
 
 So nothing that was computed for another model, data set, protocol or version is ever taken for
-this one's. Files appear whole or not at all; a file that is not as it was written (a foreign hand,
-a dying disk) is computed again. A folder of another study is refused, not overwritten.
+this one's. Files appear whole or not at all; a .json of state/ that is not as it was written (a
+foreign hand, a dying disk) is computed again. Predictions are for readers: nothing is computed
+from them, and ap.json has their SHA-256. A folder of another study is refused, not overwritten.
 """
 
 import gzip

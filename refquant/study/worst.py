@@ -4,9 +4,9 @@
 
 The sum of a convolution's element: the products of its window, largest first, and the bias; what
 is missing or doubled in y^ is often one of its lines. All of them for the first wrong node, MOST
-for later ones. The picture has a cell per block of pixels
-of the worst element's channel: " .:-=+*#%@" by the share of wrong elements there over all
-channels; an edge, a corner or a stripe of tiles is seen at once.
+for later ones. The picture has a cell per block of pixels: " .:-=+*#%@" by the share of wrong
+elements there over all images and channels; an edge, a corner or a stripe of tiles is seen at
+once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,14 +81,16 @@ def the_sum(
     stride, (_, R, S) = node.attributes["stride"], weight.shape
     x = pad(inputs[0].value[n], node.attributes["padding"])
     window = x[:, p * stride : p * stride + R, q * stride : q * stride + S]
-    products = window * weight
+    with np.errstate(over="ignore", invalid="ignore"):  # of a stranger's float64
+        products = window * weight
+        magnitude = abs(products).sum()
     order = np.argsort(-abs(products), axis=None)[:most]
     places = [tuple(int(i) for i in np.unravel_index(k, products.shape)) for k in order]
     bias = float(array_of(node.arrays["bias"])[f]) if "bias" in node.arrays else 0.0
     return {
         "bias": bias,
         "products": float(products.sum()),
-        "magnitude": float(abs(products).sum() + abs(bias)),
+        "magnitude": plain(magnitude + abs(bias)),
         "total": float(products.sum() + bias),
         "activation": node.attributes["activation"],
         "terms": products.size,

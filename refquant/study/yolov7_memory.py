@@ -1,7 +1,7 @@
 """What the paper's memory figures say, computed from the shapes of YOLOv7: no weights needed.
 
 N weights and O other numbers of the unfolded network (O: batch norms with gamma, beta, mean and
-variance, biases), G groups, v parameters per group, k nominal bits.
+variance, biases, implicit layers), G groups, v parameters per group, k nominal bits.
     baseline  = 2 * (N + O)                              bytes, everything in FP16            (1)
     bytes     = N * k / 8 + 4 * v * G + 2 * O                                                (2)
     saving    = baseline / bytes                                                              (3)

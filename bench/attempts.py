@@ -66,18 +66,23 @@ ATTEMPTS: dict[str, tuple[Change, ...]] = {
     "the package again": (),
     "tiles of 5x4": wide_tile(5),
     "tiles of 7x4, which spill": wide_tile(7),
-    "the next tile's input is not fetched": (
-        Change(SIMD, "        prefetch(builder, builder.add(inputs[0], later), 3)\n", ""),
+    "neither totals nor the next tile's input are fetched": (
+        Change(SIMD, "        prefetch(builder, builder.add(read(", "        (builder.add(read("),
+        Change(SIMD, "INT64, 8), distance), 3)", "INT64, 8), distance))"),
     ),
+    "totals are not fetched": (Change(STEP, "(lane % 2 == 0) & ", ""),),
     "the next panel is not fetched": (Change(KERNEL, "    prefetch_l2(line)", "    pass"),),
     "SiLU treats all numbers as special": (
         Change(KERNEL, "and are_easy(output, plane, vectors)", "and vectors == 0"),
     ),
-    "the activation right after its tile": (
-        Change(KERNEL, "before = outputs - 8 * pixels", "before = outputs"),
-        Change(KERNEL, "pixels if first > 0 else 0", "min(pixels, total - first)"),
+    "the activation when the next tile is done": (
         Change(
-            KERNEL, "if activation != LINEAR:\n            done", "if False:\n            done"
+            KERNEL,
+            "activate(outputs, y_plane, activation, min(pixels, total - first), vectors)",
+            "before, number = outputs - 8 * pixels, pixels if first > 0 else 0\n"
+            "                activate(before, y_plane, activation, number, vectors)\n"
+            "                if first + pixels >= total:\n"
+            "                    activate(outputs, y_plane, activation, total - first, vectors)",
         ),
     ),
     "constants by absolute addresses": (

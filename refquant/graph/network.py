@@ -143,7 +143,7 @@ class Network:
             return []
         if node.name not in self.constants:
             bias = array_of(node.arrays["bias"]) if "bias" in node.arrays else None
-            self.constants[node.name] = conv_constants(x, panels, bias, stride, padding)
+            self.constants[node.name] = conv_constants(x, y, panels, bias, padding)
         bounds = item_bounds(y, panels, stride, self.threads)
         self.keep += [panels, bounds]
         return [conv_step(x, y, panels, self.constants[node.name], bounds, **attributes)]

@@ -42,7 +42,7 @@ def conv_fast(
     panels = panels_of(weight, vectors_for(F, tiles or tiles_for_this_cpu()))
     source, memory = new_map(C, H, W, padding)
     target, result = new_map(F, P, Q, 0)
-    constants = conv_constants(source, panels, bias, stride, padding)
+    constants = conv_constants(source, target, panels, bias, padding)
     bounds = item_bounds(target, panels, stride, threads)
     conv = conv_step(source, target, panels, constants, bounds, stride, activation)
     program = Program([conv], threads, scratch_for(panels))

@@ -8,14 +8,14 @@ one sequence) times one group of filters:
         for each tile of the item's pixels:
             acc = sums of products            in registers, (2) and (3)
             total = total + acc               (4); totals wait in the output map, at first (1)
-    after the last K-block each tile gets its activation, when the next tile is done
+            after the last K-block: the activation
 
 A tile at the end of an item hangs over: its missing pixels repeat the last one, are computed,
 and are not stored. Thus one loop serves every width, and tiles run on across the ends of rows.
 
 Where memory comes from decides the rest: the input rows of an item should fit L2 together with a
-panel (conv_step.py's `item_bounds`); while a tile is computed, the next tile's input is fetched
-into L1 (`soon`, conv_step.py) and a part of the next panel into L2.
+panel (conv_step.py's `item_bounds`); while a tile is computed, its totals and the next tile's
+input are fetched into L1 (conv_step.py's `wanted_soon`), and a part of the next panel into L2.
 """
 
 from typing import Any
@@ -100,7 +100,7 @@ def conv_block(pixels: int, vectors: int, tile: Any) -> Any:
     def block(
         step: Any, group: int, total: int, k: int, count: int, weight: int, scratch: int
     ) -> None:
-        offsets, soon, y_plane = step.offsets + 8 * k, step.soon + 8 * k, step.y_plane
+        offsets, soon, y_plane = step.offsets + 8 * k, step.soon + 16 * k, step.y_plane
         biases = scratch + BIASES
         for p in range(pixels):
             store_int(biases + 8 * p, step.bias + group * vectors * LINE)
@@ -116,15 +116,8 @@ def conv_block(pixels: int, vectors: int, tile: Any) -> Any:
                 prefetch_l2(line)
             ahead += share
             tile(windows, offsets, soon, count, weight, starts, start_plane, outputs, y_plane)
-            # The tile before, since nobody waits for that one any more; no pixels before the
-            # first.
             if activation != LINEAR:
-                before = outputs - 8 * pixels
-                activate(before, y_plane, activation, pixels if first > 0 else 0, vectors)
-        if activation != LINEAR:
-            done = (tiles - 1) * pixels
-            outputs = scratch + OUTPUTS + 8 * done
-            activate(outputs, y_plane, activation, total - done, vectors)
+                activate(outputs, y_plane, activation, min(pixels, total - first), vectors)
 
     return block
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from refquant.ops.blocked import LANES, Map, aligned, product_offsets, product_order
 from refquant.ops.conv import channels_per_block
 from refquant.ops.panels import PackedPanels, Panels
-from refquant.ops.steps import CONV, FUSED, LINE, MOST_PIXELS, step
+from refquant.ops.steps import CONV, FUSED, LINE, MOST_PIXELS, OUTPUTS, WINDOWS, step
 from refquant.ops.tiles import TILES
 
 Array = NDArray[np.float32]
@@ -39,7 +39,7 @@ class Constants(NamedTuple):
 
     bias      (filters,) float32, zeros beyond F
     offsets   (K,) int64          of the products, from a window (blocked.py)
-    soon      (K,) int64          from a tile's first window: what to prefetch during product k
+    soon      (K, 2) int64        what to prefetch during each product, see `wanted_soon`
     """
 
     bias: NDArray[np.float32]
@@ -48,21 +48,42 @@ class Constants(NamedTuple):
 
 
 def conv_constants(
-    x: Map, panels: Panels | PackedPanels, bias: Array | None, stride: int, padding: int
+    x: Map, y: Map, panels: Panels | PackedPanels, bias: Array | None, padding: int
 ) -> Constants:
-    """The constants of a convolution that reads map x."""
+    """The constants of a convolution that reads map x and writes map y."""
     start = aligned((filters_computed(panels),))
     if bias is not None:
         start[: len(bias)] = bias
-    _, C, R, S = panels.shape
+    _, _, R, S = panels.shape
     offsets = product_offsets(x, R, S, padding)
-    # While the 16 channels of a tap are multiplied, the same tap's lines of the next tile are
-    # fetched, one pixel per channel: the core that wrote them may have been another one.
-    pixels = TILES[panels.vectors].pixels
-    channel = product_order(C, R, S)[:, 0] % LANES
-    pixel = pixels + np.minimum(channel, pixels - 1)
-    soon = offsets - 4 * channel + pixel * stride * x.pixel
-    return Constants(start, offsets, soon)
+    return Constants(start, offsets, wanted_soon(x, y, panels, offsets))
+
+
+def wanted_soon(
+    x: Map, y: Map, panels: Panels | PackedPanels, offsets: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """What to prefetch during each product: (K, 2) int64.
+
+    The first is where an address stands, in bytes from the tile's place among the windows of
+    steps.py; the second, bytes from that address.
+
+    While the 16 channels of a tap are multiplied, every second product asks for a line that the
+    next tile needs of that tap; the core that wrote it may have been another one. The others ask
+    for the tile's totals, which its K-block will be added to, spread over the K-block.
+    """
+    _, C, R, S = panels.shape
+    tile, chain = TILES[panels.vectors], products_per_block(panels.shape)
+    k = np.arange(C * R * S)
+    first = k // chain * chain  # of its K-block, which has `count` products
+    count = np.minimum(chain, C * R * S - first)
+    total = (k - first) * tile.pixels * tile.vectors // count
+    lane = product_order(C, R, S)[:, 0] % LANES
+    of_input = (lane % 2 == 0) & (lane // 2 < tile.pixels)
+    window = 8 * (tile.pixels + lane // 2)
+    output = OUTPUTS - WINDOWS + 8 * (total // tile.vectors)
+    place = np.where(of_input, window, output)
+    distance = np.where(of_input, offsets - 4 * lane, total % tile.vectors * y.plane)
+    return np.stack((place, distance), axis=1)
 
 
 def conv_step(

@@ -328,8 +328,8 @@ def tile(pixels: int, vectors: int) -> Any:
     word(windows, offsets, soon, count, weight, starts, start_plane, totals, plane), int64 all:
         windows  (pixels,) int64       address where each pixel's window begins
         offsets  (count,) int64        bytes from there to the value that product k takes
-        soon     (count,) int64        bytes from windows[0] to a line of the next tile's input,
-                                       fetched meanwhile
+        soon     (count, 2) int64      what to fetch meanwhile: where an address stands, in bytes
+                                       from `windows`, and bytes from that address
         weight   (count, vectors, 16)  float32, an address
         starts   (pixels,) int64       address of its totals so far, vectors start_plane apart
         totals   (pixels,) int64       address of its new totals, vectors `plane` apart
@@ -362,8 +362,10 @@ def tile(pixels: int, vectors: int) -> Any:
         sums = [builder.phi(VECTOR) for _ in range(pixels * vectors)]
         at_k = builder.shl(k, INT64(3))
         offset = read(builder, builder.add(offsets, at_k), INT64, 8)
-        later = read(builder, builder.add(soon, at_k), INT64, 8)
-        prefetch(builder, builder.add(inputs[0], later), 3)
+        wanted = builder.add(soon, builder.shl(k, INT64(4)))
+        place = builder.add(windows, read(builder, wanted, INT64, 8))
+        distance = read(builder, wanted, INT64, 8, 8)
+        prefetch(builder, builder.add(read(builder, place, INT64, 8), distance), 3)
         row = [read(builder, w, VECTOR, 64, 64 * v) for v in range(vectors)]
         grown = []
         for p in range(pixels):

@@ -17,7 +17,7 @@ first_channel                 of the output, where a copy goes
 of a convolution
 weight      address of its panels (panels.py)        bias     address of the filters' bias
 offsets     address of (products,) int64             products C*R*S
-soon        address of (products,) int64, what to prefetch during each product (conv_step.py)
+soon        address of (products, 2) int64, what to prefetch during each product (conv_step.py)
 chain       products per K-block                     groups   of vectors * 16 filters
 vectors     width of the tile (tiles.py)             bounds   address: first pixels of items
 activation  a constant below

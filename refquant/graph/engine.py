@@ -31,9 +31,8 @@ from refquant.ops.panels import PackedPanels, Panels, panel_bytes, panels_of
 from refquant.ops.tiles import tiles_for_this_cpu, vectors_for
 
 Array = NDArray[np.float32]
-MOST_IDLE = (
-    2  # networks kept per model; each has an arena, YOLOv7's at 640 x 640 35 MB, 79 for walks
-)
+# Networks kept per model; each has an arena, YOLOv7's at 640 x 640 35 MB, 79 for walks.
+MOST_IDLE = 2
 
 
 def prepared(model: Model) -> Model:

@@ -57,9 +57,8 @@ def remove_leftovers(target: Path) -> None:
         left = [(entry.path, pattern.fullmatch(entry.name)) for entry in entries]
     for path, match in left:
         if match and not is_alive(int(match[1])):
-            with contextlib.suppress(
-                OSError
-            ):  # somebody else's, in a folder that all may write to
+            # Not everything goes: somebody else's in a folder that all may write to stays.
+            with contextlib.suppress(OSError):
                 Path(path).unlink()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from refquant.arrays.errors import BadInput
 from refquant.cli.audit_text import report, text_of
 from refquant.cli.common import MODEL_HELP, add_threads, add_verb, progress, say
 
@@ -65,8 +66,6 @@ def run(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse options that would have no effect."""
-    from refquant.arrays.errors import BadInput
-
     if options.layer is None and (options.group is not None or options.weight is not None):
         option = "--weight" if options.group is None else "--group"
         raise BadInput(option, "is one of a layer's", "name the layer with --layer")
@@ -79,8 +78,6 @@ def check(options: argparse.Namespace) -> None:
 
 def refuse_together(options: argparse.Namespace, one: str, others: tuple[str, ...]) -> None:
     """Refuse an option beside others that it makes void."""
-    from refquant.arrays.errors import BadInput
-
     for other in others:
         if getattr(options, one) not in (None, False) and getattr(options, other) is not None:
             raise BadInput(f"--{other}", f"has no meaning with --{one}", "leave one of them out")
@@ -198,8 +195,6 @@ def quantized(model: Any, name: str) -> Any:
 
 def named(name: str, weights: Mapping[str, Any], kind: str) -> Any:
     """The weight of that layer; an unknown name shows a few that are known."""
-    from refquant.arrays.errors import BadInput
-
     if name not in weights:
         known = f"names are like {', '.join([*weights][:3])}; refquant info --layers lists all"
         remedy = known if weights else "there is none in this model"
@@ -234,8 +229,6 @@ def widths(text: str) -> list[int]:
         else text.split(",")
     )
     if not whole(*parts):
-        from refquant.arrays.errors import BadInput
-
         raise BadInput(f"bits={text!r}", "write 4 or 3,4,5 or 2-8")
     return [int(part) for part in parts]
 
@@ -244,8 +237,6 @@ def indices(text: str) -> list[int]:
     """F,C,R,S as numbers."""
     parts = text.split(",")
     if not whole(*parts):
-        from refquant.arrays.errors import BadInput
-
         raise BadInput(f"weight={text!r}", "write four numbers, such as 3,0,1,2")
     return [int(part) for part in parts]
 

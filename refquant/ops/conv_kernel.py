@@ -1,7 +1,7 @@
 """The fast convolution: equations (1) to (4) of conv.py, in tiles.
 
 A tile is `pixels` x `vectors` * 16 outputs whose K-block sums (3) stay in registers;
-`sum_products` of simd.py is that loop. An item of work is a run of output pixels (row by row, as
+`tile` of simd.py makes that loop. An item of work is a run of output pixels (row by row, as
 one sequence) times one group of filters:
 
     for each K-block:                         its panel, 32 or 36 KB for 64 filters, stays in L1

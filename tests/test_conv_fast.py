@@ -110,13 +110,59 @@ def test_how_the_work_is_cut_and_shared_changes_no_bit(monkeypatch, threads, roo
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_items_cover_all_pixels_in_whole_tiles(threads):
+def test_items_cover_all_rows(threads):
     panels = panels_of(normal(1, 64, 64, 3, 3), 4)
     y, _ = new_map(64, 50, 41, 0)
     bounds = conv_step.item_bounds(y, panels, 1, threads)
     assert bounds[0] == 0
-    assert bounds[-1] == 50 * 41
-    assert all(size % 6 == 0 for size in np.diff(bounds)[:-1])
+    assert bounds[-1] == 50
+    assert (np.diff(bounds) > 0).all()
+
+
+def test_tiles_fill_every_row_but_those_of_1_2_3_and_7_pixels():
+    for columns in range(1, 100):
+        for tiles in (WIDE, HALF, NARROW):
+            *many, left = tiles.split(columns)
+            assert np.dot(many, tiles.pixels) + left == columns
+            assert left < tiles.pixels[-1]
+            if tiles != HALF:
+                assert (left > 0) == (columns in (1, 2, 3, 7))
+    assert WIDE.split(20) == (0, 4, 0, 0)
+
+
+# With x = -0.25 the product is -0.0, rounded. A sum of these that leaves out the padding below the
+# map is -0.0, where one that adds 0.0 * weight for it is +0.0.
+TINY = np.float32(1e-45)
+
+
+@pytest.mark.parametrize("weight", [TINY, np.inf, np.nan, 3e38])
+@pytest.mark.parametrize("bias", [0.0, -0.0, 1.0, None])
+@pytest.mark.parametrize(
+    ("kernel", "padding", "rows"), [(3, 1, 1), (3, 1, 5), (3, 4, 2), (1, 2, 3)]
+)
+def test_kernel_rows_in_the_padding_change_no_bit(weight, bias, kernel, padding, rows):
+    x = np.full((1, 18, rows, 5), -0.25, np.float32)
+    weight = np.full((16, 18, kernel, kernel), weight, np.float32)
+    bias = bias if bias is None else np.full(16, bias, np.float32)
+    for stride in (1, 2):
+        options = {"stride": stride, "padding": padding}
+        with np.errstate(all="ignore"):
+            ref = conv_ref(x, weight, bias, **options)
+        assert same_bits(conv_fast(x, weight, bias, **options), ref)
+
+
+@pytest.mark.parametrize(("weight", "bias"), [(np.inf, 0.0), (TINY, -0.0)])
+def test_leaving_them_out_where_it_matters_would_be_noticed(monkeypatch, weight, bias):
+    x = np.full((1, 18, 5, 5), -0.25, np.float32)
+    weight, bias = np.full((16, 18, 3, 3), weight, np.float32), np.full(16, bias, np.float32)
+    fast = conv_fast(x, weight, bias, padding=1)
+    constants = conv_step.conv_constants
+
+    def careless(*arguments):
+        return constants(*arguments)._replace(whole=False)
+
+    monkeypatch.setitem(conv_fast.__globals__, "conv_constants", careless)
+    assert not same_bits(conv_fast(x, weight, bias, padding=1), fast)
 
 
 def test_numbers_of_every_kind_pass_through():

@@ -137,16 +137,19 @@ class Network:
 
     def conv(self, node: Node, band: int) -> Steps:
         attributes = dict(node.attributes)
-        stride, padding, panels = attributes["stride"], attributes.pop("padding"), panels_in(node)
+        stride, padding, panels = attributes["stride"], attributes["padding"], panels_in(node)
         y, (x,) = self.window(node, band, stride)
         if y.rows == 0:
             return []
         if node.name not in self.constants:
             bias = array_of(node.arrays["bias"]) if "bias" in node.arrays else None
-            self.constants[node.name] = conv_constants(x, y, panels, bias, padding)
+            self.constants[node.name] = conv_constants(x, panels, bias, padding)
         bounds = item_bounds(y, panels, stride, self.threads)
         self.keep += [panels, bounds]
-        return [conv_step(x, y, panels, self.constants[node.name], bounds, **attributes)]
+        constants = self.constants[node.name]
+        if band != WHOLE:
+            attributes["first_row"] = self.plan.stem.rows[node.name][band].begin
+        return [conv_step(x, y, panels, constants, bounds, **attributes)]
 
     def max_pool(self, node: Node, band: int) -> Steps:
         y, (x,) = self.window(node, band, node.attributes["stride"])

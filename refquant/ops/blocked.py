@@ -6,16 +6,16 @@ window that hangs over the edge reads +0.0 without a question being asked.
 
     address of (c, h, w) = address + (c div L)*plane + h*row + w*pixel + (c mod L)*4       (1)
 
-L is 16. The image is an exception: it has 3 channels and stays planar, L = 1, pixel = 4. No
-kernel sees the difference, because all addresses of a convolution come from (1), by way of a
-table: the product k of a sum, in the order of the contract (conv.py, equation 3), multiplies
+L is 16. The image is an exception: it has 3 channels and stays planar, L = 1, pixel = 4. The
+product k of a sum, in the order of the contract (conv.py, equation 3), multiplies
 
     weight[f, c_k, r_k, s_k]  with  x at  window + offset_k                               (2)
     offset_k = (c_k div L)*plane + (r_k - padding)*row + (s_k - padding)*pixel + (c_k mod L)*4
 
-where `window` is the address (1) of pixel (p*stride, q*stride), channel 0. So one loop over k
-serves every kernel size, padding, stride and channel count, and a channel that does not exist is
-no product. No result depends on lanes beyond C.
+where `window` is the address (1) of pixel (p*stride, q*stride), channel 0. In that order the
+channels of a block follow each other, for one tap: a run of neighbours in memory, L of them or
+what is left. So a table of the runs' offsets serves every kernel size, padding, stride and
+channel count. A channel that does not exist is no product: nothing depends on lanes beyond C.
 """
 
 import mmap
@@ -156,10 +156,11 @@ def product_order(channels: int, kernel_rows: int, kernel_columns: int) -> NDArr
     return np.stack((c, r, s), axis=1)[order]
 
 
-def product_offsets(
+def run_offsets(
     place: Map, kernel_rows: int, kernel_columns: int, padding: int
 ) -> NDArray[np.int64]:
-    """offset_k of equation (2), in bytes, for a convolution that reads the map: (K,) int64."""
+    """Equation (2) for the first product of every run, in bytes, for a convolution of the map."""
     c, r, s = product_order(place.channels, kernel_rows, kernel_columns).T
-    block, lane = c // place.lanes, c % place.lanes
-    return block * place.plane + (r - padding) * place.row + (s - padding) * place.pixel + lane * 4
+    first = c % place.lanes == 0
+    block, r, s = c[first] // place.lanes, r[first], s[first]
+    return block * place.plane + (r - padding) * place.row + (s - padding) * place.pixel

@@ -13,7 +13,7 @@ from refquant.ops.blocked import LANES, Map, aligned, inside, put, take
 from refquant.ops.conv import output_size
 from refquant.ops.conv_step import conv_constants, conv_step, item_bounds, scratch_for
 from refquant.ops.panels import panels_of
-from refquant.ops.tiles import Tile, tiles_for_this_cpu, vectors_for
+from refquant.ops.tiles import Tiles, tiles_for_this_cpu, vectors_for
 
 Array = NDArray[np.float32]
 
@@ -27,7 +27,7 @@ def conv_fast(
     padding: int = 0,
     activation: str = "linear",
     threads: int = 1,
-    tiles: tuple[Tile, ...] | None = None,
+    tiles: tuple[Tiles, ...] | None = None,
 ) -> Array:
     """The convolution of conv.py, shapes as there; the weight may be packed.
 
@@ -42,9 +42,9 @@ def conv_fast(
     panels = panels_of(weight, vectors_for(F, tiles or tiles_for_this_cpu()))
     source, memory = new_map(C, H, W, padding)
     target, result = new_map(F, P, Q, 0)
-    constants = conv_constants(source, target, panels, bias, padding)
+    constants = conv_constants(source, panels, bias, padding)
     bounds = item_bounds(target, panels, stride, threads)
-    conv = conv_step(source, target, panels, constants, bounds, stride, activation)
+    conv = conv_step(source, target, panels, constants, bounds, stride, padding, activation)
     program = Program([conv], threads, scratch_for(panels))
     for n in range(N):
         put(x[n], memory, source)

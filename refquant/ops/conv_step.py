@@ -1,8 +1,8 @@
 """How a convolution becomes a step of a program (steps.py): its constants, and its items of work.
 
 The constants of a step are the bias, filled up to whole groups of filters with zeros, and the
-table of offsets (blocked.py, equation 2). Its items are runs of output pixels times groups of
-filters. How pixels are cut into runs changes the time, and no bit:
+table of offsets (blocked.py, equation 2). Its items are runs of output rows times groups of
+filters. How rows are cut into runs changes the time, and no bit:
 
     a run's input should stay in L2 while the panels of its K-blocks pass,
     a run should be long enough that a panel, once in L1, is used often,
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.blocked import LANES, Map, aligned, product_offsets, product_order
+from refquant.ops.blocked import LANES, Map, aligned, run_offsets
 from refquant.ops.conv import channels_per_block
 from refquant.ops.panels import PackedPanels, Panels
-from refquant.ops.steps import CONV, FUSED, LINE, MOST_PIXELS, OUTPUTS, WINDOWS, step
-from refquant.ops.tiles import TILES
+from refquant.ops.steps import CONV, FUSED, LINE, step
+from refquant.ops.tiles import LONGEST, TILES
 
 Array = NDArray[np.float32]
 
@@ -37,53 +37,28 @@ def filters_computed(panels: Panels | PackedPanels) -> int:
 class Constants(NamedTuple):
     """The arrays of a convolution's step besides its weight.
 
-    bias      (filters,) float32, zeros beyond F
-    offsets   (K,) int64          of the products, from a window (blocked.py)
-    soon      (K, 2) int64        what to prefetch during each product, see `wanted_soon`
+    bias      (filters / 16, LONGEST, 16) float32, once per pixel of a tile; zeros beyond F
+    offsets   (runs,) int64       of the runs of products, from a window (blocked.py)
+    whole     whether kernel rows in the padding must not be left out (conv_kernel.py says why)
     """
 
     bias: NDArray[np.float32]
     offsets: NDArray[np.int64]
-    soon: NDArray[np.int64]
+    whole: bool
 
 
 def conv_constants(
-    x: Map, y: Map, panels: Panels | PackedPanels, bias: Array | None, padding: int
+    x: Map, panels: Panels | PackedPanels, bias: Array | None, padding: int
 ) -> Constants:
-    """The constants of a convolution that reads map x and writes map y."""
-    start = aligned((filters_computed(panels),))
+    """The constants of a convolution that reads map x."""
+    start = np.zeros(filters_computed(panels), np.float32)
     if bias is not None:
         start[: len(bias)] = bias
+    each = aligned((len(start) // LANES, LONGEST, LANES))
+    each[:] = start.reshape(-1, 1, LANES)
+    negative_zero = bool(((start == 0) & np.signbit(start)).any())
     _, _, R, S = panels.shape
-    offsets = product_offsets(x, R, S, padding)
-    return Constants(start, offsets, wanted_soon(x, y, panels, offsets))
-
-
-def wanted_soon(
-    x: Map, y: Map, panels: Panels | PackedPanels, offsets: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """What to prefetch during each product: (K, 2) int64.
-
-    The first is where an address stands, in bytes from the tile's place among the windows of
-    steps.py; the second, bytes from that address.
-
-    While the 16 channels of a tap are multiplied, every second product asks for a line that the
-    next tile needs of that tap; the core that wrote it may have been another one. The others ask
-    for the tile's totals, which its K-block will be added to, spread over the K-block.
-    """
-    _, C, R, S = panels.shape
-    tile, chain = TILES[panels.vectors], products_per_block(panels.shape)
-    k = np.arange(C * R * S)
-    first = k // chain * chain  # of its K-block, which has `count` products
-    count = np.minimum(chain, C * R * S - first)
-    total = (k - first) * tile.pixels * tile.vectors // count
-    lane = product_order(C, R, S)[:, 0] % LANES
-    of_input = (lane % 2 == 0) & (lane // 2 < tile.pixels)
-    window = 8 * (tile.pixels + lane // 2)
-    output = OUTPUTS - WINDOWS + 8 * (total // tile.vectors)
-    place = np.where(of_input, window, output)
-    distance = np.where(of_input, offsets - 4 * lane, total % tile.vectors * y.plane)
-    return np.stack((place, distance), axis=1)
+    return Constants(each, run_offsets(x, R, S, padding), negative_zero or not panels.finite)
 
 
 def conv_step(
@@ -93,10 +68,18 @@ def conv_step(
     constants: Constants,
     bounds: NDArray[np.int64],
     stride: int,
+    padding: int,
     activation: str,
+    first_row: int = 0,
 ) -> NDArray[np.void]:
-    """The step that convolves map x into map y; see conv_constants and item_bounds."""
-    groups = len(constants.bias) // (LANES * panels.vectors)
+    """The step that convolves map x into map y; see conv_constants and item_bounds.
+
+    Of a band of rows: first_row is y's first one in the whole output, x begins with the row
+    first_row * stride of the whole input and goes on to its end.
+    """
+    _, _, R, S = panels.shape
+    longs, middles, shorts, singles = TILES[panels.vectors].split(y.columns)
+    groups = len(constants.bias) // panels.vectors
     return step(
         CONV,
         groups * (len(bounds) - 1),
@@ -106,11 +89,18 @@ def conv_step(
         stride=stride,
         bias=constants.bias.ctypes.data,
         offsets=constants.offsets.ctypes.data,
-        soon=constants.soon.ctypes.data,
-        products=len(constants.offsets),
+        products=int(np.prod(panels.shape[1:])),
         chain=products_per_block(panels.shape),
         groups=groups,
         bounds=bounds.ctypes.data,
+        kernel_rows=R,
+        kernel_columns=S,
+        above=0 if constants.whole else padding - first_row * stride,
+        below=y.rows * stride if constants.whole else x.rows + padding - R,
+        longs=longs,
+        middles=middles,
+        shorts=shorts,
+        singles=singles,
         activation=FUSED.index(activation),
     )
 
@@ -147,27 +137,32 @@ def products_per_block(shape: tuple[int, ...]) -> int:
 def item_bounds(
     y: Map, panels: Panels | PackedPanels, stride: int, threads: int
 ) -> NDArray[np.int64]:
-    """How the P*Q output pixels are cut into items: items + 1 int64, from 0 to P*Q."""
-    tile, longer, room = TILES[panels.vectors].pixels, longer_of(panels), room_of(panels, stride)
+    """How the output rows are cut into items: items + 1 int64, from 0 to P."""
+    longer, most = longer_of(panels), most_rows(y, panels, stride)
+    least = -(-longer * LEAST_TILES // tiles_per_row(y, panels))
     groups = filters_computed(panels) // (panels.vectors * LANES)
     shares = max(2 // longer, -(-2 * threads // groups))  # of what is left, a share per item
-    bounds, pixels = [0], y.rows * y.columns
-    while bounds[-1] < pixels:
-        left = pixels - bounds[-1]
-        size = -(-left // -(-left // room))  # even parts
+    bounds = [0]
+    while bounds[-1] < y.rows:
+        left = y.rows - bounds[-1]
+        size = -(-left // -(-left // most))  # even parts
         if threads > 1:
-            size = min(size, max(left // shares, longer * LEAST_TILES * tile))
-        bounds.append(min(bounds[-1] + -(-size // tile) * tile, pixels))
+            size = min(size, max(left // shares, least))
+        bounds.append(min(bounds[-1] + size, y.rows))
     return np.array(bounds, np.int64)
 
 
-def room_of(panels: Panels | PackedPanels, stride: int) -> int:
-    """The most pixels of an item, by what is kept in L2 and by the length of a run."""
+def most_rows(y: Map, panels: Panels | PackedPanels, stride: int) -> int:
+    """The most rows of an item, by what is kept in L2 and by the length of a run."""
     _, C, R, S = panels.shape
-    tile = TILES[panels.vectors].pixels
     panel = min(C * R * S, products_per_block(panels.shape)) * panels.vectors * LINE
-    kept = (CACHE - panel) // (4 * C * stride * stride)
-    return min(max(kept, longer_of(panels) * MANY_TILES * tile), MOST_PIXELS - tile)
+    kept = (CACHE - panel) // (4 * C * y.columns * stride * stride)
+    return max(kept, longer_of(panels) * MANY_TILES // tiles_per_row(y, panels), 1)
+
+
+def tiles_per_row(y: Map, panels: Panels | PackedPanels) -> int:
+    """Tiles in a row of the output."""
+    return sum(TILES[panels.vectors].split(y.columns))
 
 
 def longer_of(panels: Panels | PackedPanels) -> int:

@@ -66,8 +66,10 @@ def upsample_item(step: Any, block: int) -> None:
     for p in range(step.rows):
         row = step.x + block * step.x_plane + p // step.stride * step.x_row
         place = step.y + block * step.y_plane + p * step.y_row
-        for q in range(step.columns):
-            store(place + q * LINE, load(row + q // step.stride * LINE))
+        for pixel in range(row, row + step.columns // step.stride * LINE, LINE):
+            for _ in range(step.stride):
+                store(place, load(pixel))
+                place += LINE
 
 
 @inner

@@ -18,6 +18,7 @@ array calls `dequantize`, and memory holds the weights once.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,12 @@ class Panels:
     def dequantize(self) -> NDArray[np.float32]:
         """The plain weight, (F, C, R, S)."""
         return from_panels(self.weight, self.shape)
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether all weights are known to be finite; a sum that overflows may hide that."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(np.isfinite(self.weight.sum()))
 
     def fields(self) -> dict[str, int]:
         """What a convolution's step needs of it (steps.py)."""
@@ -89,6 +96,16 @@ class PackedPanels:
         assert self.scale is not None and self.zero_point is not None
         lane = (np.arange(self.shape[0]) % self.scale.shape[1])[:, None, None, None]
         return self.scale[entry, lane] * (codes.astype(np.float32) - self.zero_point[entry, lane])
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether all weights are finite."""
+        if self.levels is not None:
+            return bool(np.isfinite(self.levels).all())
+        assert self.scale is not None and self.zero_point is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            largest = self.scale * (2.0**self.code_bits + np.abs(self.zero_point))
+        return bool((np.abs(largest) < np.finfo(np.float32).max).all())
 
     def fields(self) -> dict[str, int]:
         """What a convolution's step needs of it (steps.py)."""

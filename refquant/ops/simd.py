@@ -325,79 +325,137 @@ def fetch_add(builder: Any, where: Any, n: Any) -> Any:
 def tile(pixels: int, vectors: int) -> Any:
     """The word that adds a K-block's sums of products to `pixels` x `vectors` totals of 16 lanes.
 
-    word(windows, offsets, soon, count, weight, starts, start_plane, totals, plane), int64 all:
-        windows  (pixels,) int64       address where each pixel's window begins
-        offsets  (count,) int64        bytes from there to the value that product k takes
-        soon     (count, 2) int64      what to fetch meanwhile: where an address stands, in bytes
-                                       from `windows`, and bytes from that address
-        weight   (count, vectors, 16)  float32, an address
-        starts   (pixels,) int64       address of its totals so far, vectors start_plane apart
-        totals   (pixels,) int64       address of its new totals, vectors `plane` apart
-    computes, one rounding per step and in the order of k, with x[k] at windows[p] + offsets[k],
-        acc = +0.0;  acc = fma(x[k], weight[k, v], acc) for all k;  total[p, v] = start[p, v] + acc
+    word(x, step, offsets, runs, rests, rest, weight, start, start_plane, total, plane, soon), all
+    int64. The products of a sum come in runs, whose inputs are neighbours in memory: first `runs`
+    runs of 16, then `rests` runs of `rest`.
+        x        address where the first pixel's window begins, `step` bytes before the next one's
+        offsets  (runs + rests,) int64     bytes from there to the first input of a run
+        weight   (products, vectors, 16)   float32, an address
+        start    (pixels, 16) float32      the totals so far of the first 16 filters; those of the
+                                           others are start_plane bytes apart
+        total    likewise, with `plane`    the new totals
+        soon     address of memory to bring into L2 meanwhile, 128 bytes for each run of 16
+    computes, one rounding per step and in the order of k, with x[k] of pixel p at
+    x + p*step + offset of the run + 4 * place in the run,
+        acc = +0.0;  acc = fma(x[k], weight[k, v], acc) for all k;  total[v, p] = start[v, p] + acc
 
     The sums live in registers: LLVM sees them as phi nodes, and Numba not at all. All totals are
-    read before the first is written, so starts may be totals, and a pixel may stand there twice.
+    read before the first is written, so start may be total.
+
+    What a product needs besides its loads and multiply-adds is next to nothing: another process
+    on the same core may leave this one only half of the core's instructions.
     """
 
-    @word(types.void, *[address] * 9)
+    @word(types.void, *[address] * 12)
     def add_products(
         builder: Any,
-        windows: Any,
+        x: Any,
+        step: Any,
         offsets: Any,
-        soon: Any,
-        count: Any,
+        runs: Any,
+        rests: Any,
+        rest: Any,
         weight: Any,
-        starts: Any,
+        start: Any,
         start_plane: Any,
-        totals: Any,
+        total: Any,
         plane: Any,
+        soon: Any,
     ) -> None:
-        inputs = table(builder, windows, pixels)
-        before = builder.block
-        loop, after = (builder.append_basic_block(name) for name in ("products", "totals"))
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        k, w = builder.phi(INT64), builder.phi(INT64)
-        sums = [builder.phi(VECTOR) for _ in range(pixels * vectors)]
-        at_k = builder.shl(k, INT64(3))
-        offset = read(builder, builder.add(offsets, at_k), INT64, 8)
-        wanted = builder.add(soon, builder.shl(k, INT64(4)))
-        place = builder.add(windows, read(builder, wanted, INT64, 8))
-        distance = read(builder, wanted, INT64, 8, 8)
-        prefetch(builder, builder.add(read(builder, place, INT64, 8), distance), 3)
-        row = [read(builder, w, VECTOR, 64, 64 * v) for v in range(vectors)]
-        grown = []
-        for p in range(pixels):
-            x = splat(builder, read(builder, builder.add(inputs[p], offset), FLOAT32, 4))
+        windows = [
+            opaque(builder, builder.add(x, builder.mul(step, INT64(p)))) for p in range(pixels)
+        ]
+
+        def prefetch_next(at: Any, offset: Any, soon: Any) -> None:
+            """A run's share of what is needed next.
+
+            Of the next tile in the row the same inputs, and a pixel's totals; the core that wrote
+            them may have been another one. And what the caller asks for.
+            """
+            for line in range(2):
+                prefetch(builder, builder.add(soon, INT64(64 * line)), 2)
+            there = builder.add(offset, builder.mul(step, INT64(pixels)))
+            for window in windows:
+                prefetch(builder, builder.add(window, there), 3)
+            pixel = builder.add(total, builder.shl(builder.sub(at, offsets), INT64(3)))
             for v in range(vectors):
-                grown.append(fused(builder, x, row[v], sums[p * vectors + v]))
-        next_k, next_w = builder.add(k, INT64(1)), builder.add(w, INT64(64 * vectors))
+                distance = builder.add(builder.mul(plane, INT64(v)), INT64(64 * pixels))
+                prefetch(builder, builder.add(pixel, distance), 3)
+
+        def multiply(products: int) -> Callable:
+            """The body of a loop over a run: so many products; (place, weight, *sums)."""
+
+            def body(place: Any, w: Any, *sums: Any) -> list[Any]:
+                grown = list(sums)
+                for k in range(products):
+                    at = 64 * k * vectors
+                    row = [read(builder, w, VECTOR, 64, at + 64 * v) for v in range(vectors)]
+                    for p in range(pixels):
+                        value = read(builder, builder.add(windows[p], place), FLOAT32, 4, 4 * k)
+                        for v in range(vectors):
+                            i = p * vectors + v
+                            grown[i] = fused(builder, splat(builder, value), row[v], grown[i])
+                w = builder.add(w, INT64(64 * vectors * products))
+                return [builder.add(place, INT64(4 * products)), w, *grown]
+
+            return body
+
+        def do_run(length: Any, products: int) -> Callable:
+            """The body of a loop over runs of that length; (offsets, soon, weight, *sums)."""
+
+            def body(at: Any, soon: Any, *state: Any) -> list[Any]:
+                offset = read(builder, at, INT64, 8)
+                if products > 1:
+                    prefetch_next(at, offset, soon)
+                size = builder.shl(length, INT64(2), flags=["nsw"])
+                end = builder.add(offset, size, flags=["nsw"])
+                _, *later = repeat(builder, end, [offset, *state], multiply(products))
+                return [builder.add(at, INT64(8)), builder.add(soon, INT64(128)), *later]
+
+            return body
+
         zero = ir.Constant(VECTOR, [0.0] * LANES)
-        firsts = (INT64(0), weight, *[zero] * len(sums))
-        for value, first, later in zip((k, w, *sums), firsts, (next_k, next_w, *grown)):
-            value.add_incoming(first, before)
-            value.add_incoming(later, loop)
-        builder.cbranch(builder.icmp_signed("<", next_k, count), loop, after)
-        builder.position_at_end(after)
-        sources = places(builder, table(builder, starts, pixels), start_plane, vectors)
-        new = [builder.fadd(read(builder, a, VECTOR, 64), x) for a, x in zip(sources, grown)]
-        targets = places(builder, table(builder, totals, pixels), plane, vectors)
-        for a, total in zip(targets, new):
-            write(builder, total, a, 64)
+        state = [offsets, soon, weight, *[zero] * (pixels * vectors)]
+        end = builder.add(offsets, builder.shl(runs, INT64(3)))
+        state = repeat(builder, end, state, do_run(INT64(LANES), 4))
+        end = builder.add(end, builder.shl(rests, INT64(3)))
+        _, _, _, *sums = repeat(builder, end, state, do_run(rest, 1))
+        places = [(p, v) for p in range(pixels) for v in range(vectors)]
+        new = []
+        for acc, (p, v) in zip(sums, places):
+            source = builder.add(start, builder.mul(start_plane, INT64(v)))
+            new.append(builder.fadd(read(builder, source, VECTOR, 64, 64 * p), acc))
+        for value, (p, v) in zip(new, places):
+            write(builder, value, builder.add(total, builder.mul(plane, INT64(v))), 64, 64 * p)
 
     return add_products
 
 
-def table(builder: Any, where: Any, count: int) -> list[Any]:
-    """`count` int64 at an address."""
-    return [read(builder, where, INT64, 8, 8 * i) for i in range(count)]
+def opaque(builder: Any, number: Any) -> Any:
+    """The same int64, of which LLVM knows nothing: it would compute x + p * step anew, product by
+    product, instead of keeping it.
+    """
+    return builder.asm(ir.FunctionType(INT64, [INT64]), "", "=r,0", [number], False)
 
 
-def places(builder: Any, firsts: list[Any], plane: Any, count: int) -> list[Any]:
-    """first + v * plane for every first, v < count."""
-    steps = [builder.mul(plane, INT64(v)) for v in range(count)]
-    return [builder.add(first, step) for first in firsts for step in steps]
+def repeat(builder: Any, end: Any, state: list[Any], body: Callable) -> list[Any]:
+    """while state[0] < end: state = body(*state). Gives the last state, which are phi nodes."""
+    before = builder.block
+    head, inside, after = (builder.append_basic_block(n) for n in ("head", "inside", "after"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    now = [builder.phi(value.type) for value in state]
+    builder.cbranch(builder.icmp_signed("<", now[0], end), inside, after)
+    builder.position_at_end(inside)
+    later = body(*now)
+    for phi, first, next_one in zip(now, state, later):
+        phi.add_incoming(first, before)
+        phi.add_incoming(next_one, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return now
 
 
-tile_6x4, tile_8x2, tile_6x1 = tile(6, 4), tile(8, 2), tile(6, 1)
+tile_6x4, tile_5x4, tile_4x4 = tile(6, 4), tile(5, 4), tile(4, 4)
+tile_8x2, tile_5x2, tile_4x2 = tile(8, 2), tile(5, 2), tile(4, 2)
+tile_6x1, tile_5x1, tile_4x1 = tile(6, 1), tile(5, 1), tile(4, 1)

@@ -16,10 +16,12 @@ first_channel                 of the output, where a copy goes
 
 of a convolution
 weight      address of its panels (panels.py)        bias     address of the filters' bias
-offsets     address of (products,) int64             products C*R*S
-soon        address of (products, 2) int64, what to prefetch during each product (conv_step.py)
+offsets     address of (runs,) int64 (blocked.py)    products C*R*S
 chain       products per K-block                     groups   of vectors * 16 filters
-vectors     width of the tile (tiles.py)             bounds   address: first pixels of items
+kernel_rows, kernel_columns                          bounds   address: first rows of items
+above       rows of padding that the first window has; below: the first row of windows, in rows
+            of the input, whose last row lies below it. Conv_kernel.py may leave such rows out
+vectors     width of the tiles (tiles.py)            longs, middles, shorts, singles  per row
 activation  a constant below
 code_bits   0: the panels are float32; else bits of a code, and
 scale, zero_point, levels, entry             addresses (panels.py); 0 for those that there are not
@@ -40,13 +42,9 @@ KINDS = ("conv", "max_pool", "upsample", "add", "copy", "border", "decode")
 CONV, MAX_POOL, UPSAMPLE, ADD, COPY, BORDER, DECODE = range(len(KINDS))
 
 LINE = 64  # bytes of a cache line, and of 16 float32
-MOST_PIXELS = 4096  # of an item of a convolution
-# A thread's scratch memory in a convolution, bytes from its start: where the bias is, once per
-# pixel of a tile; where each pixel of the item is in the input, and in the output, 8 bytes each; a
+# A thread's scratch memory in a convolution, bytes from its start: a tile of a single pixel, and a
 # dequantized panel.
-BIASES, WINDOWS = 0, 64
-OUTPUTS = WINDOWS + 8 * (MOST_PIXELS + 8)
-PANEL = OUTPUTS + 8 * (MOST_PIXELS + 8)
+SPARE, PANEL = 0, 4096
 
 FUSED = ("linear", "silu", "leaky", "sigmoid")
 LINEAR, SILU, LEAKY, SIGMOID = range(len(FUSED))
@@ -57,7 +55,9 @@ FIELDS = (
     *("y", "y_plane", "y_row", "rows", "columns", "blocks"),
     *("z", "z_plane", "z_row"),
     *("kernel", "stride", "padding", "first_channel"),
-    *("weight", "bias", "offsets", "soon", "products", "chain", "groups", "vectors", "bounds"),
+    *("weight", "bias", "offsets", "products", "chain", "groups", "bounds"),
+    *("kernel_rows", "kernel_columns", "above", "below"),
+    *("vectors", "longs", "middles", "shorts", "singles"),
     *("activation", "anchors", "entries"),
     *("code_bits", "scale", "zero_point", "levels"),
     *("entry", "entry_row", "filter_row", "code_row", "lane_row"),

@@ -1,4 +1,4 @@
-"""Which tile a convolution is computed in: how many pixels by how many vectors of 16 filters.
+"""Which tiles a convolution is computed in: how many pixels by how many vectors of 16 filters.
 
 The sums of a tile stay in registers for a whole K-block, and each product costs `vectors` loads
 of weights and `pixels` loads of inputs for pixels * vectors fused multiply-adds. So a tile
@@ -9,8 +9,10 @@ cycle), and not spill:
     registers  of 8 float32      holds 6x1: 12 sums + 2 weights + 1 input         AVX2 (16)
     registers  of 4 float32      holds 6x1: 24 sums + 4 weights + 1 input         NEON (32)
 
-8x2 serves layers of 32 filters where 6x4 would compute half of its lanes for nothing. The choice
-changes the time and never a bit: each output is its own sum, whatever is computed beside it.
+The pixels of a tile are neighbours in a row, so tiles come in three lengths: every row but those
+of 1, 2, 3 and 7 pixels is a sum of sixes, fives and fours. 8x2 serves layers of 32 filters where
+6x4 would compute half of its lanes for nothing. The choice changes the time and never a bit: each
+output is its own sum, whatever is computed beside it.
 
 Measured, GFLOP/s of one core (Sapphire Rapids, data in L1, peak 176): 6x4 175, 8x2 174, 6x1 117;
 also 8x3 175, 6x2 122, 10x2 125 (spills), 14x1 151.
@@ -20,21 +22,35 @@ import os
 from typing import NamedTuple
 
 
-class Tile(NamedTuple):
-    """A tile of `pixels` x `vectors` * 16 filters, and the share of the peak that it reaches."""
+class Tiles(NamedTuple):
+    """Tiles of `vectors` * 16 filters: their pixels, and the share of the peak that they reach."""
 
-    pixels: int
+    pixels: tuple[int, int, int]
     vectors: int
     speed: float
 
+    def split(self, columns: int) -> tuple[int, int, int, int]:
+        """How many tiles of each length fill a row, and how many pixels are left over.
+
+        The fewest tiles in all, a pixel that is left over counting as one.
+        """
+        long, middle, short = self.pixels
+        ways = []
+        for longs in range(columns // long + 1):
+            for middles in range((columns - longs * long) // middle + 1):
+                rest = columns - longs * long - middles * middle
+                ways.append((longs, middles, rest // short, rest % short))
+        return min(ways, key=sum)
+
 
 # Every tile here has its kernel in simd.py and its branch in conv_kernel.py.
-WIDE, HALF, NARROW = Tile(6, 4, 1.0), Tile(8, 2, 1.0), Tile(6, 1, 0.67)
+WIDE, HALF, NARROW = Tiles((6, 5, 4), 4, 1.0), Tiles((8, 5, 4), 2, 1.0), Tiles((6, 5, 4), 1, 0.67)
+LONGEST = 8
 TILES = {tile.vectors: tile for tile in (WIDE, HALF, NARROW)}
 TILES_OF_AVX512, TILES_OF_OTHERS = (WIDE, HALF, NARROW), (NARROW,)
 
 
-def tiles_for_this_cpu() -> tuple[Tile, ...]:
+def tiles_for_this_cpu() -> tuple[Tiles, ...]:
     """The tiles that do not spill on the CPU that Numba compiles for, best first."""
     return TILES_OF_AVX512 if "avx512" in cpu_compiled_for() else TILES_OF_OTHERS
 
@@ -56,7 +72,7 @@ def cpu_compiled_for() -> str:
     return ",".join((name, *(f for f in features.split(",") if not f.startswith("-"))))
 
 
-def vectors_for(filters: int, tiles: tuple[Tile, ...]) -> int:
+def vectors_for(filters: int, tiles: tuple[Tiles, ...]) -> int:
     """Vectors of the fastest tile of which a whole number computes the filters.
 
     No tile may hang over the last filters: their outputs would have no place in the output map.

@@ -25,7 +25,7 @@ panel (conv_step.py's `item_bounds`), and while tiles are computed, the next pan
 from typing import Any, NamedTuple
 
 from refquant.ops.activation_loops import EASY_SQUARED, any_silu, easy_silu, leaky, sigmoid
-from refquant.ops.jit import inlined, inner
+from refquant.ops.jit import absorbed, inlined, inner
 from refquant.ops.panels_kernel import dequantize_panel
 from refquant.ops.simd import (
     LANES,
@@ -60,7 +60,7 @@ class Block(NamedTuple):
     activation: int  # after this K-block
 
 
-@inner
+@absorbed
 def conv_item(step: Any, item: int, scratch: int) -> None:
     """One item of a convolution: a run of output rows, of one group of filters."""
     group = item % step.groups
@@ -81,7 +81,7 @@ def conv_item(step: Any, item: int, scratch: int) -> None:
             rows_of_1(step, group, first, last, k, count, weight, scratch)
 
 
-@inlined
+@inner
 def block_of(step: Any, group: int, row: int, k: int, count: int, weight: int) -> Block:
     """The K-block of products k ... k + count - 1, without kernel rows in the padding."""
     taps = step.kernel_rows * step.kernel_columns
@@ -110,11 +110,9 @@ def block_of(step: Any, group: int, row: int, k: int, count: int, weight: int) -
 def rows_in_tiles(sizes: Any, long_tile: Any, middle_tile: Any, short_tile: Any) -> Any:
     """The function that does one K-block of an item in tiles of those sizes (tiles.py)."""
     (long, middle, short), vectors = sizes.pixels, sizes.vectors
-    do_long, do_middle, do_short = (
-        tiles_in_turn(long, vectors, long_tile),
-        tiles_in_turn(middle, vectors, middle_tile),
-        tiles_in_turn(short, vectors, short_tile),
-    )
+    do_long = tiles_in_turn(long, vectors, long_tile)
+    do_middle = tiles_in_turn(middle, vectors, middle_tile)
+    do_short = tiles_in_turn(short, vectors, short_tile)
 
     @inner
     def rows(
@@ -159,7 +157,7 @@ def rows_in_tiles(sizes: Any, long_tile: Any, middle_tile: Any, short_tile: Any)
 def tiles_in_turn(pixels: int, vectors: int, tile: Any) -> Any:
     """The function that does so many tiles of a row; it gives x, y and `soon` after them."""
 
-    @inlined
+    @absorbed
     def tiles(
         step: Any, many: int, block: Block, x: int, y: int, soon: int, last_soon: int
     ) -> tuple[int, int, int]:
@@ -180,7 +178,8 @@ def tiles_in_turn(pixels: int, vectors: int, tile: Any) -> Any:
                 plane,
                 soon,
             )
-            activate(y, plane, block.activation, pixels, vectors)
+            if block.activation != LINEAR:
+                activate(y, plane, block.activation, pixels, vectors)
             x, y = x + pixels * x_step, y + pixels * LINE
             soon = soon + 2 * LINE * block.runs if soon < last_soon else block.weight
         return x, y, soon
@@ -188,11 +187,9 @@ def tiles_in_turn(pixels: int, vectors: int, tile: Any) -> Any:
     return tiles
 
 
-@inlined
+@inner
 def activate(y: int, plane: int, activation: int, pixels: int, vectors: int) -> None:
     """The activation of a tile's totals, while they are in L1."""
-    if activation == LINEAR:
-        return
     for p in range(pixels):
         output = y + p * LINE
         if activation == SILU and are_easy(output, plane, vectors):

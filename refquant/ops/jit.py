@@ -42,6 +42,13 @@ def inlined(function: Callable) -> Any:
     return njit(function, forceinline=True, **OPTIONS)
 
 
+def absorbed(function: Callable) -> Any:
+    """As `inner`, for what one kernel calls in one place: it becomes part of the caller's text,
+    and is never compiled by itself, which would take a large one seconds more.
+    """
+    return njit(function, inline="always", **OPTIONS)
+
+
 class _Announcer(event.Listener):
     """Says that a kernel is being compiled; Numba tells it of every compilation."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from refquant.ops.conv_kernel import conv_item
 from refquant.ops.head_kernel import decode_item
-from refquant.ops.jit import inner
+from refquant.ops.jit import absorbed
 from refquant.ops.maps_kernel import (
     add_item,
     border_item,
@@ -35,7 +35,7 @@ SIZE = STEP.itemsize
 step_at = record_at(STEP)
 
 
-@inner
+@absorbed
 def run_item(step: Any, item: int, scratch: int) -> None:
     """Do one item of a step."""
     if step.kind == CONV:

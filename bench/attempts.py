@@ -5,8 +5,9 @@
 An attempt is a copy of the package in which some text is replaced by other text; each text must
 occur there exactly once. First the predictions of all attempts must be those of the package bit
 for bit, since no decision about speed may change a bit. Then every round runs every attempt once,
-in turn, step by step (engines.py). What counts is the sum of every step's best time over the
-rounds, relative to the package's: above 1 the attempt lost.
+in turn, step by step (engines.py). Two ratios to the package's time, above 1 where the attempt
+lost: "alone" is that of the sums of every step's best time over the rounds, when nobody else used
+the core; "as it was" is the median over the rounds of whole passes, with whatever else ran there.
 
 In the same rounds run copies of the package in which parts of the work take no time, because they
 are left out; their predictions are wrong, and only their times are read. They say how much any
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from forward import HERE, Engine, machine, rounds_of
+from forward import HERE, Engine, machine, ratio, rounds_of
 
 REPORT = HERE / "attempts.md"
 THREADS = (1, 2)
@@ -53,37 +54,35 @@ class Change(NamedTuple):
 KERNEL, STEP, SIMD = "ops/conv_kernel.py", "ops/conv_step.py", "ops/simd.py"
 
 
-def wide_tile(pixels: int) -> tuple[Change, ...]:
-    """`pixels` x 4 in place of the tile 6x4."""
-    return (
-        Change("ops/tiles.py", "Tile(6, 4, 1.0)", f"Tile({pixels}, 4, 1.0)"),
-        Change(SIMD, "= tile(6, 4)", f"= tile({pixels}, 4)"),
-        Change(KERNEL, "conv_block(6, 4,", f"conv_block({pixels}, 4,"),
-    )
+def prefetch(address: str, level: int) -> Change:
+    """That prefetch left out."""
+    return Change(SIMD, f"prefetch(builder, {address}, {level})", address)
 
 
 ATTEMPTS: dict[str, tuple[Change, ...]] = {
     "the package again": (),
-    "tiles of 5x4": wide_tile(5),
-    "tiles of 7x4, which spill": wide_tile(7),
-    "neither totals nor the next tile's input are fetched": (
-        Change(SIMD, "        prefetch(builder, builder.add(read(", "        (builder.add(read("),
-        Change(SIMD, "INT64, 8), distance), 3)", "INT64, 8), distance))"),
+    "tiles of 7x4, which spill, in place of 6x4": (
+        Change("ops/tiles.py", "Tiles((6, 5, 4), 4, 1.0)", "Tiles((7, 5, 4), 4, 1.0)"),
+        Change(SIMD, "tile_4x4 = tile(6, 4)", "tile_4x4 = tile(7, 4)"),
     ),
-    "totals are not fetched": (Change(STEP, "(lane % 2 == 0) & ", ""),),
-    "the next panel is not fetched": (Change(KERNEL, "    prefetch_l2(line)", "    pass"),),
+    "no tiles of 6x4 and 8x2": (Change("ops/tiles.py", "range(columns // long + 1)", "range(1)"),),
+    "two products at a time": (
+        Change(SIMD, "do_run(INT64(LANES), 4)", "do_run(INT64(LANES), 2)"),
+    ),
+    "a run of products at a time": (
+        Change(SIMD, "do_run(INT64(LANES), 4)", "do_run(INT64(LANES), LANES)"),
+    ),
+    "LLVM chooses what addresses it keeps": (
+        Change(SIMD, "            opaque(builder, builder.add(", "            (builder.add("),
+    ),
+    "kernel rows in the padding are multiplied": (
+        Change(STEP, "negative_zero or not panels.finite", "True"),
+    ),
+    "the next tile's input is not fetched": (prefetch("builder.add(window, there)", 3),),
+    "the next tile's totals are not fetched": (prefetch("builder.add(pixel, distance)", 3),),
+    "the next panel is not fetched": (prefetch("builder.add(soon, INT64(64 * line))", 2),),
     "SiLU treats all numbers as special": (
         Change(KERNEL, "and are_easy(output, plane, vectors)", "and vectors == 0"),
-    ),
-    "the activation when the next tile is done": (
-        Change(
-            KERNEL,
-            "activate(outputs, y_plane, activation, min(pixels, total - first), vectors)",
-            "before, number = outputs - 8 * pixels, pixels if first > 0 else 0\n"
-            "                activate(before, y_plane, activation, number, vectors)\n"
-            "                if first + pixels >= total:\n"
-            "                    activate(outputs, y_plane, activation, total - first, vectors)",
-        ),
     ),
     "constants by absolute addresses": (
         Change("ops/native.py", 'reloc="pic", codemodel="small"', 'codemodel="jitdefault"'),
@@ -108,23 +107,19 @@ ATTEMPTS: dict[str, tuple[Change, ...]] = {
 
 OTHER_STEPS = ("MAX_POOL", "UPSAMPLE", "ADD", "COPY", "BORDER", "DECODE")
 PARTS: dict[str, tuple[Change, ...]] = {
-    "without activations": (
-        Change(KERNEL, "activation = step.activation if", "activation = 0 if"),
-    ),
+    "without activations": (Change(KERNEL, "activation=step.activation if", "activation=0 if"),),
     "without steps other than convolutions": tuple(
         Change("ops/work_kernel.py", f"step.kind == {kind}:", "step.kind < 0:")
         for kind in OTHER_STEPS
     ),
     "every tile has the same input and totals": (
-        Change(
-            KERNEL,
-            "WINDOWS + 8 * first, scratch + OUTPUTS + 8 * first",
-            "WINDOWS, scratch + OUTPUTS",
-        ),
+        Change(KERNEL, "x + pixels * x_step, y + pixels * LINE", "x + 0 * pixels, y"),
+        Change(KERNEL, "step.x + row * step.stride * step.x_row", "step.x"),
+        Change(KERNEL, "vectors * step.y_plane + row * step.y_row", "vectors * step.y_plane"),
     ),
     "every K-block has the same panel": (
-        Change(KERNEL, "(group * step.products + k) * LINE * step.vectors", "0"),
-        Change(KERNEL, "ahead = weight + count * LINE * vectors", "ahead = weight"),
+        Change(KERNEL, "step.weight + (group * step.products + k) * LINE * step.vectors", "step.weight"),
+        Change(KERNEL, "end = weight + count * LINE * vectors", "end = weight"),
     ),
 }
 
@@ -142,25 +137,31 @@ def attempt(changes: tuple[Change, ...], folder: Path) -> Path:
     return folder
 
 
-def measure(model: str, threads: int, count: int, folders: list[Path]) -> list[float]:
-    """Of each attempt, its time relative to the package's."""
+def measure(
+    model: str, threads: int, count: int, folders: list[Path]
+) -> tuple[list[float], list[float]]:
+    """Of each attempt, its time relative to the package's: alone, and as it was."""
     engines = [
         Engine("refquant-steps", model, threads, folder) for folder in (HERE.parent, *folders)
     ]
-    ours, *others = (engine.outputs()[0] for engine in engines)
-    for name, theirs in zip(ATTEMPTS, others, strict=False):  # the rest leave work out
+    ours, *maps = (engine.outputs()[0] for engine in engines)
+    for name, theirs in zip(ATTEMPTS, maps, strict=False):  # the rest leave work out
         if not np.array_equal(ours.view(np.uint32), theirs.view(np.uint32)):
             raise SystemExit(f"{name}: other bits")
-    rounds_of(engines, count)
+    for number, engine in enumerate(engines):
+        engine.name = str(number)
+    rounds = rounds_of(engines, count)
     best, *theirs = (float(engine.ask("best")) for engine in engines)
     for engine in engines:
         engine.close()
-    return [time / best for time in theirs]
+    others = [ratio(rounds, engine.name, "0") or 0.0 for engine in engines[1:]]
+    return [time / best for time in theirs], others
 
 
 def table(names: Iterable[str], columns: list[list[float]]) -> str:
     """Names, and of each its ratio in every column."""
-    text = "| | x the package, 1 thread | x the package, 2 threads |\n|---|---|---|\n"
+    text = "| x the package | 1 thread, alone | as it was | 2 threads, alone | as it was |\n"
+    text += "|---|---|---|---|---|\n"
     for name, *ratios in zip(names, *columns, strict=False):
         text += f"| {name} |" + "".join(f" {ratio:.3f} |" for ratio in ratios) + "\n"
     return text
@@ -174,7 +175,8 @@ def main() -> None:
     copies = (*ATTEMPTS.values(), *accumulate(PARTS.values(), operator.add))
     with tempfile.TemporaryDirectory() as folder:
         made = [attempt(changes, Path(folder) / str(i)) for i, changes in enumerate(copies)]
-        columns = [measure(options.model, n, options.rounds, made) for n in THREADS]
+        both = [measure(options.model, n, options.rounds, made) for n in THREADS]
+    columns = [ratios for pair in both for ratios in pair]
     text = HEAD.format(model=options.model, machine=machine(), rounds=options.rounds)
     text += table(ATTEMPTS, columns)
     text += LEFT + table(PARTS, [ratios[len(ATTEMPTS) :] for ratios in columns])

@@ -16,7 +16,8 @@ table says so.
 
     fraction of peak = operations of all convolutions / (our best time * peak of `threads` cores)
 
-where the peak is measured by fused multiply-adds in registers (peak.py), once in every round; of
+where operations with the padding count too, though those above and below a map are not done, and
+the peak is measured by fused multiply-adds in registers (peak.py), once in every round; of
 it, too, the best counts. Memory is ru_maxrss of a new process that loads the model from an HDF5
 file and runs it once, the compile cache warm. Writes its line into the table of bench/forward.md,
 and prints it.

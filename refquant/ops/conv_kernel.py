@@ -49,9 +49,9 @@ from refquant.ops.tiles import HALF, LONGEST, NARROW, WIDE
 
 
 class Block(NamedTuple):
-    """A K-block of a row: what every tile of it is given (see `tile` of simd.py)."""
+    """A K-block of a row: what every tile of it is given."""
 
-    offsets: int
+    offsets: int  # these five as for `tile` of simd.py
     runs: int
     rests: int
     rest: int
@@ -68,8 +68,7 @@ def conv_item(step: Any, item: int, scratch: int) -> None:
     first, last = load_int(bounds), load_int(bounds + 8)
     for k in range(0, step.products, step.chain):
         count = min(step.chain, step.products - k)
-        panel = (group * step.products + k) * LINE * step.vectors
-        weight = step.weight + panel
+        weight = step.weight + (group * step.products + k) * LINE * step.vectors
         if step.code_bits > 0:
             weight = scratch + PANEL
             dequantize_panel(step, group, k, count, weight)
@@ -113,6 +112,7 @@ def rows_in_tiles(sizes: Any, long_tile: Any, middle_tile: Any, short_tile: Any)
     do_long = tiles_in_turn(long, vectors, long_tile)
     do_middle = tiles_in_turn(middle, vectors, middle_tile)
     do_short = tiles_in_turn(short, vectors, short_tile)
+    do_single = pixel_alone(vectors, short_tile)
 
     @inner
     def rows(
@@ -129,26 +129,7 @@ def rows_in_tiles(sizes: Any, long_tile: Any, middle_tile: Any, short_tile: Any)
             x, y, soon = do_middle(step, step.middles, block, x, y, soon, last_soon)
             x, y, soon = do_short(step, step.shorts, block, x, y, soon, last_soon)
             for _ in range(step.singles):
-                for v in range(vectors):
-                    store(scratch + SPARE + v * LONGEST * LINE, load(y + v * step.y_plane))
-                start = scratch + SPARE if block.bias == 0 else block.bias
-                short_tile(
-                    x,
-                    0,
-                    block.offsets,
-                    block.runs,
-                    block.rests,
-                    block.rest,
-                    block.weight,
-                    start,
-                    LONGEST * LINE,
-                    scratch + SPARE,
-                    LONGEST * LINE,
-                    block.weight,
-                )
-                activate(scratch + SPARE, LONGEST * LINE, block.activation, 1, vectors)
-                for v in range(vectors):
-                    store(y + v * step.y_plane, load(scratch + SPARE + v * LONGEST * LINE))
+                do_single(step, block, x, y, scratch + SPARE)
                 x, y = x + step.stride * step.x_pixel, y + LINE
 
     return rows
@@ -185,6 +166,36 @@ def tiles_in_turn(pixels: int, vectors: int, tile: Any) -> Any:
         return x, y, soon
 
     return tiles
+
+
+def pixel_alone(vectors: int, tile: Any) -> Any:
+    """The function that does one pixel, as a tile in scratch memory that sees it every time."""
+    spare_plane = LONGEST * LINE
+
+    @inner
+    def single(step: Any, block: Block, x: int, y: int, spare: int) -> None:
+        for v in range(vectors):
+            store(spare + v * spare_plane, load(y + v * step.y_plane))
+        start = spare if block.bias == 0 else block.bias
+        tile(
+            x,
+            0,
+            block.offsets,
+            block.runs,
+            block.rests,
+            block.rest,
+            block.weight,
+            start,
+            spare_plane,
+            spare,
+            spare_plane,
+            block.weight,
+        )
+        activate(spare, spare_plane, block.activation, 1, vectors)
+        for v in range(vectors):
+            store(y + v * step.y_plane, load(spare + v * spare_plane))
+
+    return single
 
 
 @inner

@@ -367,10 +367,8 @@ def tile(pixels: int, vectors: int) -> Any:
         ]
 
         def prefetch_next(at: Any, offset: Any, soon: Any) -> None:
-            """A run's share of what is needed next.
-
-            Of the next tile in the row the same inputs, and a pixel's totals; the core that wrote
-            them may have been another one. And what the caller asks for.
+            """A run's share of what is needed next: what the caller asks for, and of the next tile
+            in the row the same inputs, and a pixel's totals. Another core may have written them.
             """
             for line in range(2):
                 prefetch(builder, builder.add(soon, INT64(64 * line)), 2)
@@ -432,8 +430,9 @@ def tile(pixels: int, vectors: int) -> Any:
 
 
 def opaque(builder: Any, number: Any) -> Any:
-    """The same int64, of which LLVM knows nothing: it would compute x + p * step anew, product by
-    product, instead of keeping it.
+    """The same int64, of which LLVM knows nothing.
+
+    What it knows to be x + p * step it may compute anew for every product, instead of keeping it.
     """
     return builder.asm(ir.FunctionType(INT64, [INT64]), "", "=r,0", [number], False)
 

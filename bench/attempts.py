@@ -118,7 +118,7 @@ PARTS: dict[str, tuple[Change, ...]] = {
         Change(KERNEL, "vectors * step.y_plane + row * step.y_row", "vectors * step.y_plane"),
     ),
     "every K-block has the same panel": (
-        Change(KERNEL, "step.weight + (group * step.products + k) * LINE * step.vectors", "step.weight"),
+        Change(KERNEL, "(group * step.products + k) * LINE", "0 * (group + k) * LINE"),
         Change(KERNEL, "end = weight + count * LINE * vectors", "end = weight"),
     ),
 }

@@ -141,9 +141,8 @@ def measure(
     model: str, threads: int, count: int, folders: list[Path]
 ) -> tuple[list[float], list[float]]:
     """Of each attempt, its time relative to the package's: alone, and as it was."""
-    engines = [
-        Engine("refquant-steps", model, threads, folder) for folder in (HERE.parent, *folders)
-    ]
+    way = "refquant-steps" if threads == 1 else "refquant"
+    engines = [Engine(way, model, threads, folder) for folder in (HERE.parent, *folders)]
     ours, *maps = (engine.outputs()[0] for engine in engines)
     for name, theirs in zip(ATTEMPTS, maps, strict=False):  # the rest leave work out
         if not np.array_equal(ours.view(np.uint32), theirs.view(np.uint32)):
@@ -151,7 +150,10 @@ def measure(
     for number, engine in enumerate(engines):
         engine.name = str(number)
     rounds = rounds_of(engines, count)
-    best, *theirs = (float(engine.ask("best")) for engine in engines)
+    if threads == 1:
+        best, *theirs = (float(engine.ask("best")) for engine in engines)
+    else:
+        best, *theirs = (min(r[engine.name].wall for r in rounds) for engine in engines)
     for engine in engines:
         engine.close()
     others = [ratio(rounds, engine.name, "0") or 0.0 for engine in engines[1:]]

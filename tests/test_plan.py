@@ -1,12 +1,15 @@
-"""Plans: bands of rows worked by hand, and that no two maps share memory while both live."""
+"""Plans: bands of rows worked by hand, no two maps share memory while both live, misfits."""
 
+import numpy as np
 import pytest
-from small_graphs import awkward, conv_node
+from small_graphs import awkward, conv_node, model_of
 
+from refquant.arrays.errors import BadInput
 from refquant.graph.architecture import build
 from refquant.graph.bands import Rows, rows_of
-from refquant.graph.graph import INPUT
+from refquant.graph.graph import INPUT, Node
 from refquant.graph.plan import plan
+from refquant.graph.walk import run
 
 
 def test_rows_of_bands_of_a_worked_example():
@@ -56,3 +59,40 @@ def test_bands_halve_the_memory_of_yolov7():
     model = build("yolov7", 1 / 4)
     whole, banded = (plan(model, 640, 640, in_bands=choice).size for choice in (False, True))
     assert banded < 0.55 * whole
+
+
+@pytest.mark.parametrize(
+    "nodes, rule",
+    (
+        ((conv_node("a", "images", 3, 16), conv_node("a", "a", 16, 6)), "a: is the name of two"),
+        ((conv_node("a", "images", 4, 6),), "a: has weights for 4 channels and is given 3"),
+        (
+            (
+                conv_node("a", "images", 3, 6),
+                conv_node("b", "images", 3, 6, stride=2),
+                Node("c", "concat", ("a", "b")),
+            ),
+            "c: joins maps of shapes (6, 64, 64), (6, 32, 32)",
+        ),
+        (
+            (
+                conv_node("a", "images", 3, 6),
+                conv_node("b", "images", 3, 7),
+                Node("c", "add", ("a", "b")),
+            ),
+            "c: joins maps of shapes (6, 64, 64), (7, 64, 64)",
+        ),
+        ((conv_node("a", "images", 3, 4),), "decode: has 1 anchors and maps of [4] channels"),
+    ),
+)
+def test_a_graph_made_by_hand_that_does_not_fit_is_refused(nodes, rule):
+    """Addresses follow the shapes; a concat of maps that fit passes."""
+    with pytest.raises(BadInput) as problem:
+        run(model_of(*nodes), np.zeros((1, 3, 64, 64), np.float32))
+    assert rule in str(problem.value)
+
+
+def test_a_graph_made_by_hand_that_fits_runs():
+    a, b = conv_node("a", "images", 3, 3), conv_node("b", "images", 3, 3)
+    model = model_of(a, b, Node("c", "concat", ("a", "b")))
+    assert run(model, np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 64 * 64, 6)

@@ -25,6 +25,7 @@ bytes and life first, each at the lowest place that is free for its whole life. 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from refquant.arrays.errors import BadInput
 from refquant.graph.bands import NO_STEM, Rows, Shape, Stem, stem_of
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.ops.blocked import LANES, Map, inside
@@ -119,20 +120,36 @@ def plan(model: Model, height: int, width: int, *, in_bands: bool = True) -> Pla
 
 
 def shapes_of(nodes: Sequence[Node], image: Shape) -> dict[str, Shape]:
-    """Equation (1); a decode has no map."""
+    """Equation (1); a decode has no map. BadInput where maps do not fit: addresses follow them."""
     shapes = {INPUT: image}
     for node in nodes:
-        if node.op != "decode":
-            shapes[node.name] = shape_of(node, [shapes[name] for name in node.inputs])
+        if node.name in shapes:
+            raise BadInput(node.name, "is the name of two nodes", "rename one")
+        inputs = [shapes[name] for name in node.inputs]
+        if node.op == "decode":
+            check_decode(node, inputs)
+        else:
+            shapes[node.name] = shape_of(node, inputs)
     return shapes
+
+
+def check_decode(node: Node, inputs: Sequence[Shape]) -> None:
+    """All levels have as many channels: 5 or more entries per anchor."""
+    channels, anchors = {C for C, _, _ in inputs}, node.arrays["anchors"].shape[1]
+    if len(channels) != 1 or min(channels) < 5 * anchors:
+        raise BadInput(node.name, f"has {anchors} anchors and maps of {sorted(channels)} channels")
 
 
 def shape_of(node: Node, inputs: Sequence[Shape]) -> Shape:
     """(C, H, W) of a node's output."""
     C, H, W = inputs[0]
     attributes = node.attributes
+    if any(shape[1:] != (H, W) or (node.op == "add" and shape[0] != C) for shape in inputs):
+        raise BadInput(node.name, f"joins maps of shapes {', '.join(map(str, inputs))}")
     if node.op == "conv":
-        F, _, R, S = node.arrays["weight"].shape
+        F, channels, R, S = node.arrays["weight"].shape
+        if channels != C:
+            raise BadInput(node.name, f"has weights for {channels} channels and is given {C}")
         stride, padding = attributes["stride"], attributes["padding"]
         return F, output_size(H, R, stride, padding), output_size(W, S, stride, padding)
     if node.op == "max_pool":

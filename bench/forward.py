@@ -49,7 +49,7 @@ from peak import peak  # noqa: E402
 from refquant.formats import save_model  # noqa: E402
 from refquant.graph.architecture import build  # noqa: E402
 from refquant.graph.graph import Model  # noqa: E402
-from refquant.graph.plan import shapes_of  # noqa: E402
+from refquant.graph.shapes import shapes_of  # noqa: E402
 from refquant.quant.recipe import quantize_model, uniform  # noqa: E402
 
 REPORT = HERE / "forward.md"

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from refquant.graph.graph import INPUT, Model, Node, array_of
-from refquant.graph.plan import shapes_of
+from refquant.graph.shapes import shapes_of
 
 OPSET = 17
 

@@ -11,7 +11,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from refquant.graph.graph import INPUT, Model, Node
-from refquant.graph.plan import shapes_of
+from refquant.graph.shapes import shapes_of
 
 FAR = 2**63 - 1
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
 from refquant.graph.graph import INPUT, Model, Node, array_of
-from refquant.graph.plan import Shape, shapes_of
+from refquant.graph.shapes import Shape, shapes_of
 
 OPSET, IR_VERSION = 17, 8
 

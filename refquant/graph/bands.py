@@ -20,8 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from refquant.graph.graph import Node
-
-Shape = tuple[int, int, int]
+from refquant.graph.shapes import Shape
 
 SHRUNK = 8  # the stem ends where no map has more rows than the image's divided by this
 EXIT_ROWS = 20  # a band's rows where the stem ends: four bands at 640 x 640

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.graph.plan import WHOLE, Key, plan
+from refquant.graph.shapes import predictions_of
 from refquant.ops.blocked import LANES, Map, aligned, put, take
 from refquant.ops.conv_step import (
     Constants,
@@ -187,6 +188,8 @@ class Network:
 
     def decode(self, node: Node, band: int) -> Steps:
         steps: Steps = []
+        shapes = [self.plan.shapes[name] for name in node.inputs]
+        self.rows, self.entries = predictions_of(node, shapes)
         self.levels, rows = [], 0
         anchors = np.ascontiguousarray(array_of(node.arrays["anchors"]), np.float32)
         self.keep.append(anchors)
@@ -194,7 +197,6 @@ class Network:
             node.inputs, anchors, node.attributes["strides"], strict=True
         ):
             x = self.whole(name)
-            self.entries = x.channels // len(level)
             self.levels.append(4 * rows * self.entries)  # where y is, in the predictions
             fields = input_fields(x) | {
                 "rows": x.rows,
@@ -207,7 +209,6 @@ class Network:
             }
             steps.append(step(DECODE, x.rows, **fields))
             rows += len(level) * x.rows * x.columns
-        self.rows = rows
         return steps
 
     def scratch_of(self, node: Node) -> int:

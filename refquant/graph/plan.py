@@ -8,7 +8,7 @@ Concat costs nothing: its inputs are written where the concat's output has their
 takes a first channel divisible by 16 (a block) and an input that no earlier concat holds already,
 nor this one twice; other inputs are copied. An input of a concat may be a concat.
 
-    shapes    (C, H, W) of every node, from the image's H and W                            (1)
+    shapes    (C, H, W) of every node, from the image's H and W (shapes.py)                (1)
     parts     node -> (concat, first channel), where it is written in place                (2)
     roots     the maps that get memory: nodes that are no parts, and the image
     halo      of a root: the largest padding with which it or a part of it is read         (3)
@@ -25,11 +25,10 @@ bytes and life first, each at the lowest place that is free for its whole life. 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from refquant.arrays.errors import BadInput
-from refquant.graph.bands import NO_STEM, Rows, Shape, Stem, stem_of
+from refquant.graph.bands import NO_STEM, Rows, Stem, stem_of
 from refquant.graph.graph import INPUT, Model, Node
+from refquant.graph.shapes import Shape, shapes_of
 from refquant.ops.blocked import LANES, Map, inside
-from refquant.ops.conv import output_size
 from refquant.ops.steps import LINE
 
 OPS_IN_BLOCKS = ("conv", "max_pool", "upsample", "concat", "add", "space_to_depth", "decode")
@@ -117,51 +116,6 @@ def plan(model: Model, height: int, width: int, *, in_bands: bool = True) -> Pla
         lives,
         size,
     )
-
-
-def shapes_of(nodes: Sequence[Node], image: Shape) -> dict[str, Shape]:
-    """Equation (1); a decode has no map. BadInput where maps do not fit: addresses follow them."""
-    shapes = {INPUT: image}
-    for node in nodes:
-        if node.name in shapes:
-            raise BadInput(node.name, "is the name of two nodes", "rename one")
-        inputs = [shapes[name] for name in node.inputs]
-        if node.op == "decode":
-            check_decode(node, inputs)
-        else:
-            shapes[node.name] = shape_of(node, inputs)
-    return shapes
-
-
-def check_decode(node: Node, inputs: Sequence[Shape]) -> None:
-    """All levels have as many channels: 5 or more entries per anchor."""
-    channels, anchors = {C for C, _, _ in inputs}, node.arrays["anchors"].shape[1]
-    if len(channels) != 1 or min(channels) < 5 * anchors:
-        raise BadInput(node.name, f"has {anchors} anchors and maps of {sorted(channels)} channels")
-
-
-def shape_of(node: Node, inputs: Sequence[Shape]) -> Shape:
-    """(C, H, W) of a node's output."""
-    C, H, W = inputs[0]
-    attributes = node.attributes
-    if any(shape[1:] != (H, W) or (node.op == "add" and shape[0] != C) for shape in inputs):
-        raise BadInput(node.name, f"joins maps of shapes {', '.join(map(str, inputs))}")
-    if node.op == "conv":
-        F, channels, R, S = node.arrays["weight"].shape
-        if channels != C:
-            raise BadInput(node.name, f"has weights for {channels} channels and is given {C}")
-        stride, padding = attributes["stride"], attributes["padding"]
-        return F, output_size(H, R, stride, padding), output_size(W, S, stride, padding)
-    if node.op == "max_pool":
-        kernel, stride, padding = (attributes[key] for key in ("kernel", "stride", "padding"))
-        return C, output_size(H, kernel, stride, padding), output_size(W, kernel, stride, padding)
-    if node.op == "upsample":
-        return C, H * attributes["scale"], W * attributes["scale"]
-    if node.op == "concat":
-        return sum(shape[0] for shape in inputs), H, W
-    if node.op == "space_to_depth":
-        return 4 * C, H // 2, W // 2
-    return C, H, W  # add
 
 
 def planar_maps(nodes: Sequence[Node]) -> set[str]:

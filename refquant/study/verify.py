@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.formats.content_hash import content_sha256
 from refquant.formats.node_json import group_of
-from refquant.graph.graph import INPUT, Model, array_of
-from refquant.graph.plan import shapes_of
+from refquant.graph.graph import INPUT, Model
+from refquant.graph.shapes import predictions_of, shapes_of
 from refquant.graph.walk import check_input
 from refquant.study.declared import Declared
 from refquant.study.evidence import weigh
@@ -157,9 +157,8 @@ def check_shapes(golden: Golden, model: Model, x: NDArray[np.float32]) -> None:
     maps = shapes_of(model.nodes, (C, H, W))
     shapes: dict[str, tuple[int, ...]] = {name: (N, *shape) for name, shape in maps.items()}
     for node in model.nodes:
-        if node.op == "decode":  # rows of all levels, E numbers each
-            A, heads = array_of(node.arrays["anchors"]).shape[1], [maps[n] for n in node.inputs]
-            shapes[node.name] = (N, sum(A * h * w for _, h, w in heads), heads[0][0] // A)
+        if node.op == "decode":
+            shapes[node.name] = (N, *predictions_of(node, [maps[n] for n in node.inputs]))
     for name, record in golden.records.items():
         if record.shape != shapes[name]:
             problem = f"{name:.80} has shape {record.shape}, its model gives {shapes[name]}"

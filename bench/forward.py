@@ -20,22 +20,24 @@ where operations with the padding count too, though those above and below a map 
 the peak is measured by fused multiply-adds in registers (peak.py), once in every round; of
 it, too, the best counts. "At the peak" is the ratio to onnxruntime's best time that these
 operations alone would have, at that peak. Memory is ru_maxrss of a new process that loads the
-model from an HDF5 file and runs it once, the compile cache warm. Writes its line into the table
-of bench/forward.md, and prints it.
+model from an HDF5 file and runs it once, the compile cache warm. Adds its line to the runs of
+bench/forward.md, and prints it; ratios depend on what else a machine's memory and caches serve
+at the time, so what counts is the median of several runs at different times.
 """
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +61,15 @@ REST = 0.3  # seconds; without it YOLOv7-tiny at 4 bits on two threads "takes" 1
 # square; one wrong weight, or two channels exchanged, makes 1e-2 to 1. This is far from either.
 ALIKE = 1e-4
 COLUMNS = ("model", "threads", "ms", "x onnxruntime", "at the peak", "x raw", "x torch")
-COLUMNS += ("% of peak", "MB", "x at 4 bit", "MB at 4 bit", "rounds", "quiet", "machine")
+COLUMNS += ("% of peak", "MB", "x at 4 bit", "MB at 4 bit", "rounds", "quiet", "taken", "machine")
+OF_ALL_RUNS = ("model", "threads", "runs", "median x onnxruntime", "least", "most", "machine")
+HEAD = """# A whole forward pass at 640 x 640
+
+Written by `python bench/forward.py`. "x" columns are ratios of times, the median over rounds in
+which the engines took turns; below 1 we are faster. MB are 10^6 bytes, the peak of a new process.
+How it is measured: the command's docstring.
+
+"""
 
 
 class Time(NamedTuple):
@@ -247,18 +257,33 @@ def cells(result: dict[str, Any]) -> list[str]:
         f"{result['peak_rss_bytes_4bit'] / 1e6:.0f}",
         str(result["rounds"]),
         str(result["quiet_rounds"]),
+        f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
         result["machine"],
     ]
 
 
 def record(line: list[str]) -> None:
-    """Put the line into the report's table, in place of an older one for the same case."""
-    text = REPORT.read_text()
-    start, old, end = re.split(r"(?<=<!-- table -->\n)|(?=<!-- end -->)", text)
-    rows = [row.strip("| ").split(" | ") for row in old.strip().splitlines()[2:]]
-    same = [row for row in rows if row[:2] + row[-1:] != line[:2] + line[-1:]]
-    table = [list(COLUMNS), ["---"] * len(COLUMNS), *sorted([*same, line])]
-    REPORT.write_text(start + "".join(f"| {' | '.join(row)} |\n" for row in table) + end)
+    """Add the line to the report's runs, and say what all runs of each case gave."""
+    lines = REPORT.read_text().splitlines()
+    rows = [row.strip("| ").split(" | ") for row in lines if row.startswith("| yolov7")]
+    runs = sorted([*(row for row in rows if len(row) == len(COLUMNS)), line], key=case_of)
+    cases = []
+    for case, of_case in itertools.groupby(runs, case_of):
+        ratios = [float(row[COLUMNS.index("x onnxruntime")]) for row in of_case]
+        numbers = (statistics.median(ratios), min(ratios), max(ratios))
+        cases.append([*case[:2], str(len(ratios)), *(f"{n:.3f}" for n in numbers), case[2]])
+    REPORT.write_text(f"{HEAD}{table(OF_ALL_RUNS, cases)}\nThe runs:\n\n{table(COLUMNS, runs)}")
+
+
+def case_of(row: list[str]) -> tuple[str, str, str]:
+    """Model, threads and machine of a line."""
+    return row[0], row[1], row[-1]
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = (columns, ["---"] * len(columns), *rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ the core; "as it was" is the median over the rounds of whole passes, with whatev
 
 In the same rounds run copies of the package in which parts of the work take no time, because they
 are left out; their predictions are wrong, and only their times are read. They say how much any
-better way of doing that part could gain at most.
+better way of doing that part could gain at most; on two threads the last two do not, since both
+threads then write to the same memory.
 
 Writes bench/attempts.md, and prints it. A ratio closer to 1 than that of "the package again"
 says nothing.

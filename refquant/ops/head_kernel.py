@@ -10,7 +10,7 @@ import numpy as np
 
 from refquant.ops.activation_loops import sigmoid
 from refquant.ops.jit import inner
-from refquant.ops.simd import load, load_one, store, store_one
+from refquant.ops.simd import LANES, load, load_one, store, store_one
 from refquant.ops.steps import LINE
 
 HALF, TWO = np.float32(0.5), np.float32(2.0)
@@ -28,9 +28,18 @@ def decode_item(step: Any, row: int, scratch: int) -> None:
             index = (anchor * step.rows + row) * step.columns + column
             p_row = scratch + anchor * step.entries * 4
             out = step.y + index * step.entries * 4
+            copy(p_row, out, step.entries)  # (4)
             decode_box(step, p_row, step.anchors + 8 * anchor, column, row, out)
-            for entry in range(4, step.entries):
-                store_one(out + 4 * entry, load_one(p_row + 4 * entry))  # (4)
+
+
+@inner
+def copy(x: int, y: int, count: int) -> None:
+    """Copy `count` float32."""
+    whole = count // LANES * LANES
+    for i in range(0, whole, LANES):
+        store(y + 4 * i, load(x + 4 * i))
+    for i in range(whole, count):
+        store_one(y + 4 * i, load_one(x + 4 * i))
 
 
 @inner

@@ -22,7 +22,7 @@ the C library's fmaf from LLVM: the same bits.
 
 An address is an int64 in bytes; nothing checks it, so only plans make addresses (graph/plan.py).
 
-    load(a), store(a, lanes)            64 bytes at an address divisible by 64
+    load(a), store(a, lanes)            16 float32; faster at an address divisible by 64
     load_one(a), store_one(a, x)        one float32
     load_int(a), store_int(a, n)        one int64
     load_mask(a)                        16 bits, the lowest for lane 0
@@ -256,12 +256,12 @@ def write(builder: Any, value: Any, where: Any, align: int, offset: int = 0) -> 
 
 @word(lanes, address)
 def load(builder: Any, where: Any) -> Any:
-    return read(builder, where, VECTOR, 64)
+    return read(builder, where, VECTOR, 4)
 
 
 @word(types.void, address, lanes)
 def store(builder: Any, where: Any, x: Any) -> None:
-    write(builder, x, where, 64)
+    write(builder, x, where, 4)
 
 
 @word(types.float32, address)

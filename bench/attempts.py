@@ -5,9 +5,11 @@
 An attempt is a copy of the package in which some text is replaced by other text; each text must
 occur there exactly once. First the predictions of all attempts must be those of the package bit
 for bit, since no decision about speed may change a bit. Then every round runs every attempt once,
-in turn, step by step (engines.py). Two ratios to the package's time, above 1 where the attempt
-lost: "alone" is that of the sums of every step's best time over the rounds, when nobody else used
-the core; "as it was" is the median over the rounds of whole passes, with whatever else ran there.
+in turn. Two ratios to the package's time, above 1 where the attempt lost: "alone" is that of the
+best times over the rounds, when nobody else used the cores; "as it was" is the median over the
+rounds, with whatever else ran there. On one thread a pass runs step by step (engines.py), and its
+best time is the sum of every step's. On two, a step at a time would add the waking of the threads
+to every step, so whole passes are timed.
 
 In the same rounds run copies of the package in which parts of the work take no time, because they
 are left out; their predictions are wrong, and only their times are read. They say how much any
@@ -29,9 +31,11 @@ from typing import NamedTuple
 
 import numpy as np
 from forward import HERE, Engine, machine, ratio, rounds_of
+from pages import table
 
 REPORT = HERE / "attempts.md"
 THREADS = (1, 2)
+COLUMNS = ("x the package", "1 thread, alone", "as it was", "2 threads, alone", "as it was")
 HEAD = """# Attempts that lost, and by how much
 
 Written by `python bench/attempts.py`; see its docstring. {model}, 640 x 640, {machine};
@@ -161,13 +165,11 @@ def measure(
     return [time / best for time in theirs], others
 
 
-def table(names: Iterable[str], columns: list[list[float]]) -> str:
+def ratios_of(names: Iterable[str], columns: list[list[float]]) -> str:
     """Names, and of each its ratio in every column."""
-    text = "| x the package | 1 thread, alone | as it was | 2 threads, alone | as it was |\n"
-    text += "|---|---|---|---|---|\n"
-    for name, *ratios in zip(names, *columns, strict=False):
-        text += f"| {name} |" + "".join(f" {ratio:.3f} |" for ratio in ratios) + "\n"
-    return text
+    lines = zip(names, *columns, strict=False)
+    rows = [(name, *(f"{ratio:.3f}" for ratio in ratios)) for name, *ratios in lines]
+    return table(COLUMNS, rows) + "\n"
 
 
 def main() -> None:
@@ -181,8 +183,8 @@ def main() -> None:
         both = [measure(options.model, n, options.rounds, made) for n in THREADS]
     columns = [ratios for pair in both for ratios in pair]
     text = HEAD.format(model=options.model, machine=machine(), rounds=options.rounds)
-    text += table(ATTEMPTS, columns)
-    text += LEFT + table(PARTS, [ratios[len(ATTEMPTS) :] for ratios in columns])
+    text += ratios_of(ATTEMPTS, columns)
+    text += LEFT + ratios_of(PARTS, [ratios[len(ATTEMPTS) :] for ratios in columns])
     REPORT.write_text(text)
     print(text, end="")
 

@@ -36,7 +36,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +46,7 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from pages import table  # noqa: E402
 from peak import peak  # noqa: E402
 
 from refquant.formats import save_model  # noqa: E402
@@ -266,24 +267,20 @@ def record(line: list[str]) -> None:
     """Add the line to the report's runs, and say what all runs of each case gave."""
     lines = REPORT.read_text().splitlines()
     rows = [row.strip("| ").split(" | ") for row in lines if row.startswith("| yolov7")]
-    runs = sorted([*(row for row in rows if len(row) == len(COLUMNS)), line], key=case_of)
+    old = [row for row in rows if len(row) == len(COLUMNS)]  # the other table is made anew
+    runs = sorted([*old, line], key=case_of)
     cases = []
     for case, of_case in itertools.groupby(runs, case_of):
         ratios = [float(row[COLUMNS.index("x onnxruntime")]) for row in of_case]
         numbers = (statistics.median(ratios), min(ratios), max(ratios))
         cases.append([*case[:2], str(len(ratios)), *(f"{n:.3f}" for n in numbers), case[2]])
-    REPORT.write_text(f"{HEAD}{table(OF_ALL_RUNS, cases)}\nThe runs:\n\n{table(COLUMNS, runs)}")
+    of_all = table(OF_ALL_RUNS, cases)
+    REPORT.write_text(f"{HEAD}{of_all}\n\nThe runs:\n\n{table(COLUMNS, runs)}\n")
 
 
 def case_of(row: list[str]) -> tuple[str, str, str]:
     """Model, threads and machine of a line."""
     return row[0], row[1], row[-1]
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = (columns, ["---"] * len(columns), *rows)
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main() -> None:

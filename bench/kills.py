@@ -20,6 +20,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
+
+from pages import table  # noqa: E402
+
 TABLE = HERE / "kills.md"
 STATES = ("old", "absent", "interim", "new", "broken")
 COLUMNS = ("killed", *STATES, "with other files", "not mended", "left behind")
@@ -41,11 +44,10 @@ def rows(points: int, only: str | None) -> list[tuple[str, dict[str, int]]]:
     return found
 
 
-def table(found: list[tuple[str, dict[str, int]]]) -> str:
-    lines = [["verb", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
-    lines += [[verb, *(str(counts[column]) for column in COLUMNS)] for verb, counts in found]
-    total = [str(sum(counts[column] for _, counts in found)) for column in COLUMNS]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [*lines, ["all", *total]])
+def counts_of(found: list[tuple[str, dict[str, int]]]) -> str:
+    lines = [[verb, *(counts[column] for column in COLUMNS)] for verb, counts in found]
+    total = [sum(counts[column] for _, counts in found) for column in COLUMNS]
+    return table(["verb", *COLUMNS], [*lines, ["all", *total]])
 
 
 def known_rows() -> list[tuple[str, dict[str, int]]]:
@@ -62,12 +64,12 @@ def main() -> int:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     found = rows(options.points, options.only)
-    print(table(found), end="")
+    print(counts_of(found))
     if options.write:
         found = found if options.only is None else list((dict(known_rows()) | dict(found)).items())
         command = f"`python bench/kills.py --points {options.points} --write`"
         text = "Numbers of kill points, and what was there after each: see bench/kills.py."
-        TABLE.write_text(f"# Killed writers\n\n{text}\nMade by {command}.\n\n{table(found)}")
+        TABLE.write_text(f"# Killed writers\n\n{text}\nMade by {command}.\n\n{counts_of(found)}\n")
     bad = ("broken", "not mended", "left behind")
     return int(any(counts[column] for _, counts in found for column in bad))
 

@@ -7,7 +7,8 @@ that is the width of its codes. All of it on weights alone; AP is the study's bu
 from collections.abc import Sequence
 from typing import Any
 
-from quantize_tables import Row, find, stored, table
+from pages import table
+from quantize_tables import Row, find, stored
 
 from refquant.study.yolov7_memory import room
 

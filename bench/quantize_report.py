@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
+from pages import table
 from quantize_claims import combinations, equal_bits, granularities
-from quantize_tables import Row, find, read, stored, table
+from quantize_tables import Row, find, read, stored
 
 SEARCHES = (":search", ":mse", "lloyd-max")
 QUIET = 2.5  # the bench's own two threads, and a little

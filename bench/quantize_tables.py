@@ -1,4 +1,4 @@
-"""Rows of a CSV file, and tables in Markdown: what the pages of quantization are made with."""
+"""Rows of a CSV file: what the pages of quantization are made of."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -32,9 +32,3 @@ def stored(row: Row) -> float:
 def find(rows: Sequence[Row], **wanted: Any) -> Row | None:
     """The row with these values."""
     return next((r for r in rows if all(r[k] == v for k, v in wanted.items())), None)
-
-
-def table(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """A table in Markdown."""
-    text = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in text)

@@ -86,13 +86,14 @@ def test_bands_halve_the_memory_of_yolov7():
     ),
 )
 def test_a_graph_made_by_hand_that_does_not_fit_is_refused(nodes, rule):
-    """Addresses follow the shapes; a concat of maps that fit passes."""
+    """Addresses follow the shapes, so these would be outside the arena."""
     with pytest.raises(BadInput) as problem:
         run(model_of(*nodes), np.zeros((1, 3, 64, 64), np.float32))
     assert rule in str(problem.value)
 
 
 def test_a_graph_made_by_hand_that_fits_runs():
+    """The twin: a concat of maps that fit passes."""
     a, b = conv_node("a", "images", 3, 3), conv_node("b", "images", 3, 3)
     model = model_of(a, b, Node("c", "concat", ("a", "b")))
     assert run(model, np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 64 * 64, 6)

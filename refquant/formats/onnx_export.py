@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
 from refquant.graph.graph import INPUT, Model, Node, array_of
-from refquant.graph.shapes import Shape, shapes_of
+from refquant.graph.shapes import Shape, predictions_of, shapes_of
 
 OPSET, IR_VERSION = 17, 8
 
@@ -51,17 +51,13 @@ def onnx_model(model: Model, shape: tuple[int, int, int, int], where: object = "
     for node in model.nodes:
         getattr(graph, node.op)(node)
     make, kind = onnx.helper, onnx.TensorProto.FLOAT
-    rows = sum(
-        len(anchors) * int(np.prod(graph.shapes[name][1:]))
-        for name, anchors in zip(model.head.inputs, array_of(model.head.arrays["anchors"]))
-    )
-    entries = graph.shapes[model.head.inputs[0]][0] // model.head.arrays["anchors"].shape[1]
+    rows, E = predictions_of(model.head, [graph.shapes[name] for name in model.head.inputs])
     exported = make.make_model(
         make.make_graph(
             graph.nodes,
             "refquant",
             [make.make_tensor_value_info(INPUT, kind, shape)],
-            [make.make_tensor_value_info(model.head.name, kind, (N, rows, entries))],
+            [make.make_tensor_value_info(model.head.name, kind, (N, rows, E))],
             graph.constants,
         ),
         opset_imports=[make.make_opsetid("", OPSET)],

@@ -70,7 +70,12 @@ ATTEMPTS: dict[str, tuple[Change, ...]] = {
         Change("ops/tiles.py", "Tiles((6, 5, 4), 4, 1.0)", "Tiles((7, 5, 4), 4, 1.0)"),
         Change(SIMD, "tile_4x4 = tile(6, 4)", "tile_4x4 = tile(7, 4)"),
     ),
-    "no tiles of 6x4 and 8x2": (Change("ops/tiles.py", "range(columns // long + 1)", "range(1)"),),
+    "no tiles of 6x4 and 8x2": (
+        Change("ops/tiles.py", "Tiles((6, 5, 4), 4, 1.0)", "Tiles((5, 5, 4), 4, 1.0)"),
+        Change("ops/tiles.py", "Tiles((8, 5, 4), 2, 1.0)", "Tiles((5, 5, 4), 2, 1.0)"),
+        Change(SIMD, "tile_4x4 = tile(6, 4)", "tile_4x4 = tile(5, 4)"),
+        Change(SIMD, "tile_4x2 = tile(8, 2)", "tile_4x2 = tile(5, 2)"),
+    ),
     "two products at a time": (
         Change(SIMD, "do_run(INT64(LANES), 4)", "do_run(INT64(LANES), 2)"),
     ),
@@ -78,13 +83,21 @@ ATTEMPTS: dict[str, tuple[Change, ...]] = {
         Change(SIMD, "do_run(INT64(LANES), 4)", "do_run(INT64(LANES), LANES)"),
     ),
     "LLVM chooses what addresses it keeps": (
-        Change(SIMD, "            opaque(builder, builder.add(", "            (builder.add("),
+        Change(SIMD, "windows = [opaque(builder, builder.add(", "windows = [(builder.add("),
     ),
-    "kernel rows in the padding are multiplied": (
+    "taps in the padding are multiplied": (
         Change(STEP, "negative_zero or not panels.finite", "True"),
     ),
+    "kernel columns in the padding are multiplied": (
+        Change("ops/strips.py", "full and len(full) < len(columns)", "False"),
+    ),
+    "poolings are steps of their own": (
+        Change("graph/plan.py", "pools = pools_of(nodes, stem)", "pools = {}"),
+    ),
     "the next tile's input is not fetched": (prefetch("builder.add(window, there)", 3),),
-    "the next tile's totals are not fetched": (prefetch("builder.add(pixel, distance)", 3),),
+    "the next tile's totals are not fetched": (
+        prefetch("builder.add(later, times(plane, v))", 3),
+    ),
     "the next panel is not fetched": (prefetch("builder.add(soon, INT64(64 * line))", 2),),
     "SiLU treats all numbers as special": (
         Change(KERNEL, "and are_easy(output, plane, vectors)", "and vectors == 0"),
@@ -113,14 +126,16 @@ ATTEMPTS: dict[str, tuple[Change, ...]] = {
 OTHER_STEPS = ("MAX_POOL", "UPSAMPLE", "ADD", "COPY", "BORDER", "DECODE")
 PARTS: dict[str, tuple[Change, ...]] = {
     "without activations": (Change(KERNEL, "activation=step.activation if", "activation=0 if"),),
-    "without steps other than convolutions": tuple(
-        Change("ops/work_kernel.py", f"step.kind == {kind}:", "step.kind < 0:")
-        for kind in OTHER_STEPS
+    "without anything but convolutions": (
+        Change(KERNEL, "if step.then != 0:", "if step.then < 0:"),
+        *(
+            Change("ops/work_kernel.py", f"step.kind == {kind}:", "step.kind < 0:")
+            for kind in OTHER_STEPS
+        ),
     ),
     "every tile has the same input and totals": (
-        Change(KERNEL, "x + pixels * x_step, y + pixels * LINE", "x + 0 * pixels, y"),
-        Change(KERNEL, "step.x + row * step.stride * step.x_row", "step.x"),
-        Change(KERNEL, "vectors * step.y_plane + row * step.y_row", "vectors * step.y_plane"),
+        Change(KERNEL, "x + pixels * x_step, y + pixels * y_step", "x + 0 * pixels, y"),
+        Change(KERNEL, "x, y = strip.x, strip.y + group", "x, y = step.x, step.y + group"),
     ),
     "every K-block has the same panel": (
         Change(KERNEL, "(group * step.products + k) * LINE", "0 * (group + k) * LINE"),

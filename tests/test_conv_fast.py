@@ -130,18 +130,19 @@ def test_tiles_fill_every_row_but_those_of_1_2_3_and_7_pixels():
     assert WIDE.split(20) == (0, 4, 0, 0)
 
 
-# With x = -0.25 the product is -0.0, rounded. A sum of these that leaves out the padding below the
-# map is -0.0, where one that adds 0.0 * weight for it is +0.0.
+# With x = -0.25 the product is -0.0, rounded. A sum of these that leaves out the padding below or
+# beside the map is -0.0, where one that adds 0.0 * weight for it is +0.0.
 TINY = np.float32(1e-45)
 
 
 @pytest.mark.parametrize("weight", [TINY, np.inf, np.nan, 3e38])
 @pytest.mark.parametrize("bias", [0.0, -0.0, 1.0, None])
 @pytest.mark.parametrize(
-    ("kernel", "padding", "rows"), [(3, 1, 1), (3, 1, 5), (3, 4, 2), (1, 2, 3)]
+    ("kernel", "padding", "rows", "columns"),
+    [(3, 1, 1, 5), (3, 1, 5, 5), (3, 1, 8, 8), (6, 2, 9, 12), (3, 4, 2, 5), (1, 2, 3, 5)],
 )
-def test_kernel_rows_in_the_padding_change_no_bit(weight, bias, kernel, padding, rows):
-    x = np.full((1, 18, rows, 5), -0.25, np.float32)
+def test_taps_in_the_padding_change_no_bit(weight, bias, kernel, padding, rows, columns):
+    x = np.full((1, 18, rows, columns), -0.25, np.float32)
     weight = np.full((16, 18, kernel, kernel), weight, np.float32)
     bias = bias if bias is None else np.full(16, bias, np.float32)
     for stride in (1, 2):
@@ -151,9 +152,10 @@ def test_kernel_rows_in_the_padding_change_no_bit(weight, bias, kernel, padding,
         assert same_bits(conv_fast(x, weight, bias, **options), ref)
 
 
+@pytest.mark.parametrize("columns", [5, 8])  # rows of the kernel only, columns too
 @pytest.mark.parametrize(("weight", "bias"), [(np.inf, 0.0), (TINY, -0.0)])
-def test_leaving_them_out_where_it_matters_would_be_noticed(monkeypatch, weight, bias):
-    x = np.full((1, 18, 5, 5), -0.25, np.float32)
+def test_leaving_them_out_where_it_matters_would_be_noticed(monkeypatch, weight, bias, columns):
+    x = np.full((1, 18, 8, columns), -0.25, np.float32)
     weight, bias = np.full((16, 18, 3, 3), weight, np.float32), np.full(16, bias, np.float32)
     fast = conv_fast(x, weight, bias, padding=1)
     constants = conv_step.conv_constants
@@ -162,7 +164,9 @@ def test_leaving_them_out_where_it_matters_would_be_noticed(monkeypatch, weight,
         return constants(*arguments)._replace(whole=False)
 
     monkeypatch.setitem(conv_fast.__globals__, "conv_constants", careless)
-    assert not same_bits(conv_fast(x, weight, bias, padding=1), fast)
+    differs = conv_fast(x, weight, bias, padding=1).view(np.uint32) != fast.view(np.uint32)
+    assert differs[..., -1, 2].all()
+    assert differs[..., 3, -1].all() == (columns == 8)
 
 
 def test_numbers_of_every_kind_pass_through():

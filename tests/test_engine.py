@@ -241,6 +241,24 @@ def test_a_concat_that_copies_is_right_in_bands():
         assert same_bits(run(model, x, threads=threads), expected)
 
 
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("threads", THREADS)
+def test_a_pooling_that_a_convolution_does_has_its_bits(size, threads):
+    """Rows that no window covers, more filters than an item has, negative and special numbers."""
+    model = model_of(
+        conv_node("a", INPUT, 3, 144, 3, activation="linear"),
+        pool_node("b", "a", size, size, 0),
+        conv_node("c", "b", 144, 6),
+    )
+    x = image(1, 3, 64, 88) - np.float32(0.5)
+    x[0, 0, 5, 7], x[0, 1, 20, 20] = np.nan, -np.inf
+    assert plan(model, 64, 88).pools
+    for (_, fast), (_, plain) in zip(
+        walk(model, x, threads=threads), walk_node_by_node(model, x, "ref", 1), strict=True
+    ):
+        assert same_bits(fast, plain)
+
+
 def test_a_sum_of_one_map_is_that_map():
     model = build("yolov7-tiny", 1 / 8, classes=3)
     first, *others = model.nodes

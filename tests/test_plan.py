@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from small_graphs import awkward, conv_node, model_of
+from small_graphs import awkward, conv_node, model_of, pool_node
 
 from refquant.arrays.errors import BadInput
+from refquant.graph import bands
 from refquant.graph.architecture import build
 from refquant.graph.bands import Rows, rows_of
 from refquant.graph.graph import INPUT, Node
@@ -53,6 +54,46 @@ def test_no_two_maps_share_memory_while_both_live(model, in_bands):
             )
             apart_in_space = spans[a][1] <= spans[b][0] or spans[b][1] <= spans[a][0]
             assert apart_in_time or apart_in_space, (a, b)
+
+
+def pooled(*nodes, height=64, in_bands=False):
+    """Convolution -> pooling that it does, by name."""
+    found = plan(model_of(*nodes), height, 64, in_bands=in_bands)
+    return {name: pool.name for name, pool in found.pools.items()}
+
+
+def test_a_convolution_does_the_pooling_whose_windows_lie_side_by_side():
+    conv = conv_node("a", INPUT, 3, 16, 3)
+    assert pooled(conv, pool_node("b", "a", 2, 2, 0)) == {"a": "b"}
+    assert pooled(conv, pool_node("b", "a", 3, 3, 0), pool_node("c", "b", 2, 2, 0)) == {"a": "b"}
+    assert pooled(conv, pool_node("b", "a", 3, 2, 0)) == {}
+    assert pooled(conv, pool_node("b", "a", 3, 3, 1)) == {}
+
+
+def test_its_output_lives_as_long_as_the_convolution_runs():
+    model = build("yolov7", 1 / 4)
+    for in_bands in (True, False):
+        found = plan(model, 320, 320, in_bands=in_bands)
+        assert len(found.pools) == 5
+        positions = {(model.nodes[i].name, band): n for n, (i, band) in enumerate(found.order)}
+        for (name, band), position in positions.items():
+            if name in found.pools:
+                born, _ = found.lives[found.key(found.pools[name].name, band)]
+                assert born <= position
+
+
+@pytest.mark.parametrize("exit_rows", [20, 7])
+def test_a_pooling_whose_bands_are_not_its_inputs_is_a_step_of_its_own(monkeypatch, exit_rows):
+    """A second reader, 5 rows high, needs more rows of the convolution than the pooling does."""
+    monkeypatch.setattr(bands, "EXIT_ROWS", exit_rows)
+    nodes = (
+        conv_node("a", INPUT, 3, 16, 1, 4),
+        pool_node("b", "a", 2, 2, 0),
+        conv_node("c", "a", 16, 16, 5, 2),
+        Node("d", "concat", ("b", "c")),
+    )
+    assert pooled(*nodes, height=320) == {"a": "b"}
+    assert pooled(*nodes, height=320, in_bands=True) == {}
 
 
 def test_bands_halve_the_memory_of_yolov7():

@@ -6,6 +6,7 @@ The plan (plan.py) says where each map lies and in which order nodes run; here e
 its steps (ops/steps.py), in the stem once per band:
 
     conv, max_pool, upsample     one step each; an addition of n maps n - 1 steps
+                                 a pooling that a convolution's items do has none
     concat                       a copy per input that was not written in place, mostly none
     space_to_depth               of the image only: done in NumPy while the image is copied
     decode                       one step per level, which writes predictions
@@ -32,13 +33,14 @@ from refquant.ops.conv_step import (
     conv_constants,
     conv_step,
     input_fields,
-    item_bounds,
+    items_of,
     output_fields,
     scratch_for,
 )
 from refquant.ops.panels import PackedPanels, Panels
 from refquant.ops.routing import space_to_depth
 from refquant.ops.steps import ADD, BORDER, COPY, DECODE, LINE, MAX_POOL, UPSAMPLE, step
+from refquant.ops.strips import Windows
 
 Steps = list[NDArray[np.void]]
 
@@ -137,7 +139,7 @@ class Network:
         return [key for key, life in lives if life[end] == position and not key.kept]
 
     def conv(self, node: Node, band: int) -> Steps:
-        attributes = dict(node.attributes)
+        attributes = node.attributes
         stride, padding, panels = attributes["stride"], attributes["padding"], panels_in(node)
         y, (x,) = self.window(node, band, stride)
         if y.rows == 0:
@@ -145,17 +147,27 @@ class Network:
         if node.name not in self.constants:
             bias = array_of(node.arrays["bias"]) if "bias" in node.arrays else None
             self.constants[node.name] = conv_constants(x, panels, bias, padding)
-        bounds = item_bounds(y, panels, stride, self.threads)
-        self.keep += [panels, bounds]
         constants = self.constants[node.name]
-        if band != WHOLE:
-            attributes["first_row"] = self.plan.stem.rows[node.name][band].begin
-        return [conv_step(x, y, panels, constants, bounds, **attributes)]
+        first = self.plan.stem.rows[node.name][band].begin if band != WHOLE else 0
+        kernel = panels.shape[2:]
+        windows = Windows(x, y, kernel, stride, padding, first, constants.whole)
+        pool = self.plan.pools.get(node.name)
+        multiple = pool.attributes["stride"] if pool else 1
+        items = items_of(windows, panels, constants, self.threads, multiple)
+        then = self.pooling(pool, band) if pool else None
+        self.keep += [panels, items, then]
+        return [conv_step(windows, panels, constants, items, attributes["activation"], then)]
 
     def max_pool(self, node: Node, band: int) -> Steps:
+        done = self.plan.pools.get(node.inputs[0]) is node
+        pooling = self.pooling(node, band)
+        return [] if done or not pooling["items"] else [pooling]
+
+    def pooling(self, node: Node, band: int) -> NDArray[np.void]:
+        """The step of a pooling."""
         y, (x,) = self.window(node, band, node.attributes["stride"])
         fields = {**input_fields(x), **output_fields(y), **node.attributes}
-        return [step(MAX_POOL, y.blocks, **fields)] if y.rows else []
+        return step(MAX_POOL, y.blocks if y.rows else 0, **fields)
 
     def upsample(self, node: Node, band: int) -> Steps:
         x, y = self.whole(node.inputs[0]), self.whole(node.name)

@@ -13,8 +13,9 @@ nor this one twice; other inputs are copied. An input of a concat may be a conca
     roots     the maps that get memory: nodes that are no parts, and the image
     halo      of a root: the largest padding with which it or a part of it is read         (3)
     order     of (node, band): the stem band by band (bands.py), then the others once      (4)
-    lives     of maps: first writer and last reader, as positions in that order            (5)
-    offsets   of maps in the arena, so that lives and memory do not both overlap           (6)
+    pools     convolution -> pooling that its items do, while their outputs are in cache   (5)
+    lives     of maps: first writer and last reader, as positions in that order            (6)
+    offsets   of maps in the arena, so that lives and memory do not both overlap           (7)
 
 A root of the stem is a map of its own in every band, holding the rows of that band; rows kept
 for the next band wait in a third kind of map. Offsets are found greedily: the largest product of
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
     halos: Mapping[str, int]  # of roots; 0 where missing
     stem: Stem
     order: Sequence[tuple[int, int]]  # (node, band)
+    pools: Mapping[str, Node]
     rows: Mapping[Key, Rows]
     maps: Mapping[Key, Map]
     lives: Mapping[Key, tuple[int, int]]
@@ -96,7 +98,8 @@ def plan(model: Model, height: int, width: int, *, in_bands: bool = True) -> Pla
     order = [(i, b) for b in range(stem.bands) for i in range(stem.length)]
     order += [(i, WHOLE) for i in range(stem.length, len(nodes))]
     rows = rows_held(nodes, shapes, owners, stem, planar)
-    lives = lives_of(nodes, order, owners, rows, planar)
+    pools = pools_of(nodes, stem)
+    lives = lives_of(nodes, order, owners, rows, planar, pools)
     padded = padded_of(nodes, owners)
     halos = {root: max(of_root.values()) for root, of_root in padded.items()}
     room = {key: map_of(key, rows, shapes, halos, planar) for key in lives}
@@ -111,6 +114,7 @@ def plan(model: Model, height: int, width: int, *, in_bands: bool = True) -> Pla
         halos,
         stem,
         order,
+        pools,
         rows,
         maps,
         lives,
@@ -193,17 +197,39 @@ def rows_held(
     return rows
 
 
+def pools_of(nodes: Sequence[Node], stem: Stem) -> dict[str, Node]:
+    """Equation (5): poolings whose windows lie side by side, in the same bands as their inputs."""
+    convolutions = {node.name for node in nodes if node.op == "conv"}
+    pools: dict[str, Node] = {}
+    for node in nodes:
+        (name, *_), wanted = node.inputs, node.attributes
+        beside = node.op == "max_pool" and wanted["padding"] == 0
+        if not (beside and wanted["kernel"] == wanted["stride"] and name in convolutions):
+            continue
+        pairs = zip(stem.rows.get(name, ()), stem.rows.get(node.name, ()), strict=False)
+        apart = (name in stem.rows) != (node.name in stem.rows)
+        fit = all(
+            (a.begin, a.end // wanted["stride"]) == (b.begin * wanted["stride"], b.end)
+            for a, b in pairs
+        )
+        if fit and not apart:
+            pools.setdefault(name, node)
+    return pools
+
+
 def lives_of(
     nodes: Sequence[Node],
     order: Sequence[tuple[int, int]],
     owners: Mapping[str, str],
     rows: Mapping[Key, Rows],
     planar: set[str],
+    pools: Mapping[str, Node],
 ) -> dict[Key, tuple[int, int]]:
-    """Equation (5), in order of first writers."""
+    """Equation (6), in order of first writers."""
     lives: dict[Key, tuple[int, int]] = {Key(name): (-1, -1) for name in sorted(planar)}
     for position, (i, band) in enumerate(order):
-        for name in (nodes[i].name, *nodes[i].inputs):
+        written = [nodes[i].name, *(n.name for n in [pools.get(nodes[i].name)] if n)]
+        for name in (*written, *nodes[i].inputs):
             if name in owners:
                 root = owners[name]
                 key = Key(root, band) if Key(root, band) in rows else Key(root)
@@ -235,7 +261,7 @@ def map_of(
 
 
 def offsets_of(sizes: Mapping[Key, int], lives: Mapping[Key, tuple[int, int]]) -> dict[Key, int]:
-    """Equation (6)."""
+    """Equation (7)."""
     offsets: dict[Key, int] = {}
     spans = {key: sizes[key] * (dies - born + 1) for key, (born, dies) in lives.items()}
     for key in sorted(spans, key=lambda key: -spans[key]):

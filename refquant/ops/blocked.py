@@ -14,8 +14,8 @@ product k of a sum, in the order of the contract (conv.py, equation 3), multipli
 
 where `window` is the address (1) of pixel (p*stride, q*stride), channel 0. In that order the
 channels of a block follow each other, for one tap: a run of neighbours in memory, L of them or
-what is left. So a table of the runs' offsets serves every kernel size, padding, stride and
-channel count. A channel that does not exist is no product: nothing depends on lanes beyond C.
+what is left. So a table of runs serves every kernel size, padding, stride and channel count, and
+any choice of taps. A channel that does not exist is no product: nothing depends on lanes beyond C.
 """
 
 import mmap
@@ -156,11 +156,19 @@ def product_order(channels: int, kernel_rows: int, kernel_columns: int) -> NDArr
     return np.stack((c, r, s), axis=1)[order]
 
 
-def run_offsets(
-    place: Map, kernel_rows: int, kernel_columns: int, padding: int
-) -> NDArray[np.int64]:
-    """Equation (2) for the first product of every run, in bytes, for a convolution of the map."""
-    c, r, s = product_order(place.channels, kernel_rows, kernel_columns).T
-    first = c % place.lanes == 0
-    block, r, s = c[first] // place.lanes, r[first], s[first]
-    return block * place.plane + (r - padding) * place.row + (s - padding) * place.pixel
+class Runs(NamedTuple):
+    """The runs of a convolution's products: of each its first product's k, r, s and offset (2)."""
+
+    k: NDArray[np.int64]
+    r: NDArray[np.int64]
+    s: NDArray[np.int64]
+    offset: NDArray[np.int64]
+
+
+def runs_of(place: Map, kernel: tuple[int, int], padding: int) -> Runs:
+    """The runs of a convolution of the map."""
+    order = product_order(place.channels, *kernel)
+    k = np.flatnonzero(order[:, 0] % place.lanes == 0)
+    c, r, s = order[k].T
+    block, row, column = c // place.lanes, r - padding, s - padding
+    return Runs(k, r, s, block * place.plane + row * place.row + column * place.pixel)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from refquant.arrays.packed import PackedWeights
 from refquant.ops.blocked import LANES, Map, aligned, inside, put, take
 from refquant.ops.conv import output_size
-from refquant.ops.conv_step import conv_constants, conv_step, item_bounds, scratch_for
+from refquant.ops.conv_step import conv_constants, conv_step, items_of, scratch_for
 from refquant.ops.panels import panels_of
+from refquant.ops.strips import Windows
 from refquant.ops.tiles import Tiles, tiles_for_this_cpu, vectors_for
 
 Array = NDArray[np.float32]
@@ -43,8 +44,9 @@ def conv_fast(
     source, memory = new_map(C, H, W, padding)
     target, result = new_map(F, P, Q, 0)
     constants = conv_constants(source, panels, bias, padding)
-    bounds = item_bounds(target, panels, stride, threads)
-    conv = conv_step(source, target, panels, constants, bounds, stride, padding, activation)
+    windows = Windows(source, target, (R, S), stride, padding, 0, constants.whole)
+    items = items_of(windows, panels, constants, threads)
+    conv = conv_step(windows, panels, constants, items, activation)
     program = Program([conv], threads, scratch_for(panels))
     for n in range(N):
         put(x[n], memory, source)

@@ -1,12 +1,13 @@
 """How a convolution becomes a step of a program (steps.py): its constants, and its items of work.
 
 The constants of a step are the bias, filled up to whole groups of filters with zeros, and the
-table of offsets (blocked.py, equation 2). Its items are runs of output rows times groups of
-filters. How rows are cut into runs changes the time, and no bit:
+runs of its products (blocked.py, equation 2). Its items are runs of output rows, as strips of
+pixels (strips.py), times groups of filters. How rows are cut into items changes the time, and no
+bit:
 
-    a run's input should stay in L2 while the panels of its K-blocks pass,
-    a run should be long enough that a panel, once in L1, is used often,
-    and on several threads runs shrink towards the end, so that all threads end together.
+    an item's input should stay in L2 while the panels of its K-blocks pass,
+    an item should be long enough that a panel, once in L1, is used often,
+    and on several threads items shrink towards the end, so that all threads end together.
 """
 
 from typing import Any, NamedTuple
@@ -14,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.blocked import LANES, Map, aligned, run_offsets
+from refquant.ops.blocked import LANES, Map, Runs, aligned, runs_of
 from refquant.ops.conv import channels_per_block
 from refquant.ops.panels import PackedPanels, Panels
 from refquant.ops.steps import CONV, FUSED, LINE, step
-from refquant.ops.tiles import LONGEST, TILES
+from refquant.ops.strips import Inside, Windows, records, strips_of
+from refquant.ops.tiles import TILES
 
 Array = NDArray[np.float32]
 
@@ -35,15 +37,17 @@ def filters_computed(panels: Panels | PackedPanels) -> int:
 
 
 class Constants(NamedTuple):
-    """The arrays of a convolution's step besides its weight.
+    """What a convolution's step needs besides its weight.
 
-    bias      (filters / 16, LONGEST, 16) float32, once per pixel of a tile; zeros beyond F
-    offsets   (runs,) int64       of the runs of products, from a window (blocked.py)
-    whole     whether kernel rows in the padding must not be left out (conv_kernel.py says why)
+    bias      (filters / 16, 16) float32; zeros beyond F
+    runs      of its products
+    tables    of the taps that some strip has inside the map (`table`)
+    whole     whether taps in the padding must not be left out (strips.py says why)
     """
 
     bias: NDArray[np.float32]
-    offsets: NDArray[np.int64]
+    runs: Runs
+    tables: dict[Inside, NDArray[np.int64]]
     whole: bool
 
 
@@ -51,57 +55,81 @@ def conv_constants(
     x: Map, panels: Panels | PackedPanels, bias: Array | None, padding: int
 ) -> Constants:
     """The constants of a convolution that reads map x."""
-    start = np.zeros(filters_computed(panels), np.float32)
+    start = aligned((filters_computed(panels) // LANES, LANES))
     if bias is not None:
-        start[: len(bias)] = bias
-    each = aligned((len(start) // LANES, LONGEST, LANES))
-    each[:] = start.reshape(-1, 1, LANES)
+        start.reshape(-1)[: len(bias)] = bias
     negative_zero = bool(((start == 0) & np.signbit(start)).any())
-    _, _, R, S = panels.shape
-    return Constants(each, run_offsets(x, R, S, padding), negative_zero or not panels.finite)
+    runs = runs_of(x, panels.shape[2:], padding)
+    return Constants(start, runs, {}, negative_zero or not panels.finite)
+
+
+def table(
+    constants: Constants, panels: Panels | PackedPanels, inside: Inside
+) -> NDArray[np.int64]:
+    """The runs of the taps inside, (runs, 2) int64: bytes to the first input from the window, and
+    to the first weight from the K-block's panel. Made once, and kept with the constants.
+    """
+    if inside not in constants.tables:
+        k, r, s, offset = constants.runs
+        top, bottom, left, right = inside
+        some = (top <= r) & (r < bottom) & (left <= s) & (s < right)
+        weight = k % products_per_block(panels.shape) * panels.vectors * LINE
+        constants.tables[inside] = np.stack((offset[some], weight[some]), axis=1)
+    return constants.tables[inside]
+
+
+class Items(NamedTuple):
+    """A step's items: bounds[i] are the number of item i's first strip, and its first row."""
+
+    strips: NDArray[np.void]  # (n,) STRIP
+    bounds: NDArray[np.int64]  # (items + 1, 2)
+
+
+def items_of(
+    windows: Windows,
+    panels: Panels | PackedPanels,
+    constants: Constants,
+    threads: int,
+    multiple: int = 1,
+) -> Items:
+    """The items of a convolution; they point to tables that `constants` keeps.
+
+    Items begin at rows that are multiples of `multiple`.
+    """
+    rows = item_bounds(windows.y, panels, windows.stride, threads, multiple)
+    of_items = strips_of(windows, TILES[panels.vectors], rows.tolist())
+    strips = [strip for some in of_items for strip in some]
+    bounds = np.stack((np.cumsum([0, *map(len, of_items)]), rows), axis=1)
+    return Items(records(strips, lambda inside: table(constants, panels, inside)), bounds)
 
 
 def conv_step(
-    x: Map,
-    y: Map,
+    windows: Windows,
     panels: Panels | PackedPanels,
     constants: Constants,
-    bounds: NDArray[np.int64],
-    stride: int,
-    padding: int,
+    items: Items,
     activation: str,
-    first_row: int = 0,
+    pool: NDArray[np.void] | None = None,
 ) -> NDArray[np.void]:
-    """The step that convolves map x into map y; see conv_constants and item_bounds.
-
-    Of a band of rows: first_row is y's first one in the whole output, x begins with the row
-    first_row * stride of the whole input and goes on to its end.
-    """
-    _, _, R, S = panels.shape
-    longs, middles, shorts, singles = TILES[panels.vectors].split(y.columns)
+    """The step that convolves; see conv_constants and items_of. Items may pool what they did."""
     groups = len(constants.bias) // panels.vectors
+    _, C, R, S = panels.shape
     return step(
         CONV,
-        groups * (len(bounds) - 1),
+        groups * (len(items.bounds) - 1),
         **panels.fields(),
-        **input_fields(x),
-        **output_fields(y),
-        stride=stride,
+        **input_fields(windows.x),
+        **output_fields(windows.y),
+        stride=windows.stride,
         bias=constants.bias.ctypes.data,
-        offsets=constants.offsets.ctypes.data,
-        products=int(np.prod(panels.shape[1:])),
+        products=C * R * S,
+        taps=R * S,
         chain=products_per_block(panels.shape),
         groups=groups,
-        bounds=bounds.ctypes.data,
-        kernel_rows=R,
-        kernel_columns=S,
-        above=0 if constants.whole else padding - first_row * stride,
-        below=y.rows * stride if constants.whole else x.rows + padding - R,
-        longs=longs,
-        middles=middles,
-        shorts=shorts,
-        singles=singles,
+        strips=items.strips.ctypes.data,
+        bounds=items.bounds.ctypes.data,
         activation=FUSED.index(activation),
+        then=0 if pool is None else pool.ctypes.data,
     )
 
 
@@ -135,7 +163,7 @@ def products_per_block(shape: tuple[int, ...]) -> int:
 
 
 def item_bounds(
-    y: Map, panels: Panels | PackedPanels, stride: int, threads: int
+    y: Map, panels: Panels | PackedPanels, stride: int, threads: int, multiple: int = 1
 ) -> NDArray[np.int64]:
     """How the output rows are cut into items: items + 1 int64, from 0 to P."""
     longer, most = longer_of(panels), most_rows(y, panels, stride)
@@ -148,7 +176,7 @@ def item_bounds(
         size = -(-left // -(-left // most))  # even parts
         if threads > 1:
             size = min(size, max(left // shares, least))
-        bounds.append(min(bounds[-1] + size, y.rows))
+        bounds.append(min(bounds[-1] + -(-size // multiple) * multiple, y.rows))
     return np.array(bounds, np.int64)
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from refquant.ops.jit import inner
-from refquant.ops.simd import choose, load, load_one, prefetch_l2, store, store_one
+from refquant.ops.simd import choose, load, load_one, store, store_one
 from refquant.ops.steps import LINE
 
-AHEAD = 16384  # bytes; a pooling waits for memory, and the CPU alone does not look that far ahead
 NAN, ZERO = np.float32(np.nan), np.float32(0)
 
 
@@ -29,6 +28,7 @@ def max_pool_item(step: Any, block: int, scratch: int) -> None:
     Rows of maxima are kept in scratch memory, `kernel` of them, row h in place h mod kernel.
     """
     line = step.columns * LINE
+    after = scratch + step.kernel * line
     done = 0
     for p in range(step.rows):
         top = p * step.stride - step.padding
@@ -37,12 +37,15 @@ def max_pool_item(step: Any, block: int, scratch: int) -> None:
             pool_row(step, block, h, scratch + h % step.kernel * line)
         done = max(done, end)
         first = max(top, 0)
-        for q in range(step.columns):
-            best = load(scratch + first % step.kernel * line + q * LINE)
-            for h in range(first + 1, end):
-                best = larger(load(scratch + h % step.kernel * line + q * LINE), best)
-            place = step.y + block * step.y_plane + p * step.y_row + q * LINE
-            store(place, choose(best != best, NAN, best))
+        oldest = scratch + first % step.kernel * line
+        place = step.y + block * step.y_plane + p * step.y_row
+        for q in range(0, line, LINE):
+            row = oldest
+            best = load(row + q)
+            for _ in range(first + 1, end):
+                row = row + line if row + line < after else scratch
+                best = larger(load(row + q), best)
+            store(place + q, choose(best != best, NAN, best))
 
 
 @inner
@@ -52,12 +55,28 @@ def pool_row(step: Any, block: int, h: int, maxima: int) -> None:
     for q in range(step.columns):
         left = q * step.stride - step.padding
         first, last = max(left, 0), min(left + step.kernel, step.input_columns)
-        for w in range(first, last):
-            prefetch_l2(row + w * LINE + AHEAD)
         best = load(row + first * LINE)
         for w in range(first + 1, last):
             best = larger(load(row + w * LINE), best)
         store(maxima + q * LINE, best)
+
+
+@inner
+def pool_beside(step: Any, block: int, begin: int, end: int) -> None:
+    """The same for output rows begin ... end - 1, windows that lie side by side, no padding.
+
+    Of equal numbers the first counts, row by row, and so it does above.
+    """
+    for p in range(begin, end):
+        window = step.x + block * step.x_plane + p * step.stride * step.x_row
+        place = step.y + block * step.y_plane + p * step.y_row
+        for _ in range(step.columns):
+            best = load(window)
+            for row in range(window, window + step.stride * step.x_row, step.x_row):
+                for pixel in range(row, row + step.stride * LINE, LINE):
+                    best = larger(load(pixel), best)
+            store(place, choose(best != best, NAN, best))
+            window, place = window + step.stride * LINE, place + LINE
 
 
 @inner

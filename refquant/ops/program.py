@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.ops.blocked import aligned
 from refquant.ops.native import code_of
-from refquant.ops.steps import LINE, PANEL, STEP
+from refquant.ops.steps import LINE, STEP
 from refquant.ops.subnormals import warn_if_flushed
 
 STOP = 1 << 62
@@ -48,7 +48,7 @@ class Program:
         self.threads = threads
         self.first = np.concatenate(([0], np.cumsum(self.steps["items"]))).astype(np.int64)
         self.counters = aligned((2, LINE), np.uint8)
-        size = -(-(PANEL + scratch_bytes) // 4096) * 4096  # threads do not share pages
+        size = -(-scratch_bytes // 4096) * 4096  # threads do not share pages
         self.scratch = aligned((threads, size), np.uint8)
         self.work = code_of(*WORK).call
         self.at_work = [threading.Lock() for _ in range(threads)]  # each held by its thread

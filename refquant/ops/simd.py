@@ -27,7 +27,6 @@ An address is an int64 in bytes; nothing checks it, so only plans make addresses
     load_int(a), store_int(a, n)        one int64
     load_mask(a)                        16 bits, the lowest for lane 0
     record_at(dtype)(a)                 a record of that NumPy type
-    prefetch_l2(a)                      ask for the cache line of a; changes nothing
     fetch_add(a, n)                     atomically: gives the int64 at a and adds n to it
     tile_6x4 and its like               the loop that a convolution spends its time in
 """
@@ -311,11 +310,6 @@ def prefetch(builder: Any, where: Any, locality: int) -> None:
     builder.call(ask, [pointer(builder, where, BYTE), for_reading, INT32(locality), data])
 
 
-@word(types.void, address)
-def prefetch_l2(builder: Any, where: Any) -> None:
-    prefetch(builder, where, 2)
-
-
 @word(types.int64, address, types.int64)
 def fetch_add(builder: Any, where: Any, n: Any) -> Any:
     """Atomically: give the int64 at the address and add n to it; orders all memory around it."""
@@ -325,60 +319,61 @@ def fetch_add(builder: Any, where: Any, n: Any) -> Any:
 def tile(pixels: int, vectors: int) -> Any:
     """The word that adds a K-block's sums of products to `pixels` x `vectors` totals of 16 lanes.
 
-    word(x, step, offsets, runs, rests, rest, weight, start, start_plane, total, plane, soon), all
-    int64. The products of a sum come in runs, whose inputs are neighbours in memory: first `runs`
-    runs of 16, then `rests` runs of `rest`.
-        x        address where the first pixel's window begins, `step` bytes before the next one's
-        offsets  (runs + rests,) int64     bytes from there to the first input of a run
-        weight   (products, vectors, 16)   float32, an address
-        start    (pixels, 16) float32      the totals so far of the first 16 filters; those of the
-                                           others are start_plane bytes apart
-        total    likewise, with `plane`    the new totals
+    word(x, x_step, table, runs, rests, rest, weight, start, start_step, start_plane, total, step,
+    plane, soon), all int64. The products of a sum come in runs, whose inputs and whose weights are
+    neighbours in memory: first `runs` runs of 16, then `rests` runs of `rest`.
+        x        address where the first pixel's window begins, x_step bytes before the next one's
+        table    (runs + rests, 2) int64, of each run: bytes from there to its first input, and
+                 from `weight` to its first weights, which are (run, vectors, 16) float32
+        start    of the totals so far, the first pixel's of the first 16 filters; the next pixel's
+                 are start_step bytes on, the next 16 filters' start_plane bytes
+        total    likewise, with `step` and `plane`: the new totals
         soon     address of memory to bring into L2 meanwhile, 128 bytes for each run of 16
     computes, one rounding per step and in the order of k, with x[k] of pixel p at
-    x + p*step + offset of the run + 4 * place in the run,
+    x + p*x_step + offset of the run + 4 * place in the run,
         acc = +0.0;  acc = fma(x[k], weight[k, v], acc) for all k;  total[v, p] = start[v, p] + acc
 
     The sums live in registers: LLVM sees them as phi nodes, and Numba not at all. All totals are
-    read before the first is written, so start may be total.
+    read before the first is written, so start may be total, and all pixels may be the same one.
 
     What a product needs besides its loads and multiply-adds is next to nothing: another process
     on the same core may leave this one only half of the core's instructions.
     """
 
-    @word(types.void, *[address] * 12)
+    @word(types.void, *[address] * 14)
     def add_products(
         builder: Any,
         x: Any,
-        step: Any,
-        offsets: Any,
+        x_step: Any,
+        table: Any,
         runs: Any,
         rests: Any,
         rest: Any,
         weight: Any,
         start: Any,
+        start_step: Any,
         start_plane: Any,
         total: Any,
+        step: Any,
         plane: Any,
         soon: Any,
     ) -> None:
-        windows = [
-            opaque(builder, builder.add(x, builder.mul(step, INT64(p)))) for p in range(pixels)
-        ]
+        def times(distance: Any, n: int) -> Any:
+            return builder.mul(distance, INT64(n))
 
-        def prefetch_next(at: Any, offset: Any, soon: Any) -> None:
+        windows = [opaque(builder, builder.add(x, times(x_step, p))) for p in range(pixels)]
+
+        def prefetch_next(offset: Any, soon: Any, later: Any) -> None:
             """A run's share of what is needed next: what the caller asks for, and of the next tile
-            in the row the same inputs, and a pixel's totals. Another core may have written them.
+            the same inputs, and a pixel's totals. Another core may have written them.
             """
             for line in range(2):
                 prefetch(builder, builder.add(soon, INT64(64 * line)), 2)
-            there = builder.add(offset, builder.mul(step, INT64(pixels)))
+            there = builder.add(offset, times(x_step, pixels))
             for window in windows:
                 prefetch(builder, builder.add(window, there), 3)
-            pixel = builder.add(total, builder.shl(builder.sub(at, offsets), INT64(3)))
             for v in range(vectors):
-                distance = builder.add(builder.mul(plane, INT64(v)), INT64(64 * pixels))
-                prefetch(builder, builder.add(pixel, distance), 3)
+                prefetch(builder, builder.add(later, times(plane, v)), 3)
 
         def multiply(products: int) -> Callable:
             """The body of a loop over a run: so many products; (place, weight, *sums)."""
@@ -399,32 +394,36 @@ def tile(pixels: int, vectors: int) -> Any:
             return body
 
         def do_run(length: Any, products: int) -> Callable:
-            """The body of a loop over runs of that length; (offsets, soon, weight, *sums)."""
+            """The body of a loop over runs of that length; (table, soon, next total, *sums)."""
 
-            def body(at: Any, soon: Any, *state: Any) -> list[Any]:
+            def body(at: Any, soon: Any, later: Any, *sums: Any) -> list[Any]:
                 offset = read(builder, at, INT64, 8)
+                first = builder.add(weight, read(builder, at, INT64, 8, 8))
                 if products > 1:
-                    prefetch_next(at, offset, soon)
+                    prefetch_next(offset, soon, later)
                 size = builder.shl(length, INT64(2), flags=["nsw"])
                 end = builder.add(offset, size, flags=["nsw"])
-                _, *later = repeat(builder, end, [offset, *state], multiply(products))
-                return [builder.add(at, INT64(8)), builder.add(soon, INT64(128)), *later]
+                _, _, *grown = repeat(builder, end, [offset, first, *sums], multiply(products))
+                ahead = (builder.add(soon, INT64(128)), builder.add(later, step))
+                return [builder.add(at, INT64(16)), *ahead, *grown]
 
             return body
 
         zero = ir.Constant(VECTOR, [0.0] * LANES)
-        state = [offsets, soon, weight, *[zero] * (pixels * vectors)]
-        end = builder.add(offsets, builder.shl(runs, INT64(3)))
+        next_total = builder.add(total, times(step, pixels))
+        state = [table, soon, next_total, *[zero] * (pixels * vectors)]
+        end = builder.add(table, builder.shl(runs, INT64(4)))
         state = repeat(builder, end, state, do_run(INT64(LANES), 4))
-        end = builder.add(end, builder.shl(rests, INT64(3)))
+        end = builder.add(end, builder.shl(rests, INT64(4)))
         _, _, _, *sums = repeat(builder, end, state, do_run(rest, 1))
         places = [(p, v) for p in range(pixels) for v in range(vectors)]
         new = []
         for acc, (p, v) in zip(sums, places):
-            source = builder.add(start, builder.mul(start_plane, INT64(v)))
-            new.append(builder.fadd(read(builder, source, VECTOR, 64, 64 * p), acc))
+            source = builder.add(builder.add(start, times(start_plane, v)), times(start_step, p))
+            new.append(builder.fadd(read(builder, source, VECTOR, 64), acc))
         for value, (p, v) in zip(new, places):
-            write(builder, value, builder.add(total, builder.mul(plane, INT64(v))), 64, 64 * p)
+            place = builder.add(builder.add(total, times(plane, v)), times(step, p))
+            write(builder, value, place, 64)
 
     return add_products
 

@@ -16,13 +16,12 @@ first_channel                 of the output, where a copy goes
 
 of a convolution
 weight      address of its panels (panels.py)        bias     address of the filters' bias
-offsets     address of (runs,) int64 (blocked.py)    products C*R*S
+products    C*R*S                                    taps     R*S
 chain       products per K-block                     groups   of vectors * 16 filters
-kernel_rows, kernel_columns                          bounds   address: first rows of items
-above       rows of padding that the first window has; below: the first row of windows, in rows
-            of the input, whose last row lies below it. Conv_kernel.py may leave such rows out
-vectors     width of the tiles (tiles.py)            longs, middles, shorts, singles  per row
-activation  a constant below
+vectors     width of the tiles (tiles.py)            activation    a constant below
+strips      address of (n,) STRIP (strips.py)
+bounds      address of (runs of rows + 1, 2) int64: number of the first strip, first row
+then        address of a pooling's step: every item pools what it computed; 0 if there is none
 code_bits   0: the panels are float32; else bits of a code, and
 scale, zero_point, levels, entry             addresses (panels.py); 0 for those that there are not
 entry_row, filter_row, code_row, lane_row    bytes from an entry, 16 filters, a code, a lane to the
@@ -42,9 +41,6 @@ KINDS = ("conv", "max_pool", "upsample", "add", "copy", "border", "decode")
 CONV, MAX_POOL, UPSAMPLE, ADD, COPY, BORDER, DECODE = range(len(KINDS))
 
 LINE = 64  # bytes of a cache line, and of 16 float32
-# A thread's scratch memory in a convolution, bytes from its start: a tile of a single pixel, and a
-# dequantized panel.
-SPARE, PANEL = 0, 4096
 
 FUSED = ("linear", "silu", "leaky", "sigmoid")
 LINEAR, SILU, LEAKY, SIGMOID = range(len(FUSED))
@@ -55,10 +51,8 @@ FIELDS = (
     *("y", "y_plane", "y_row", "rows", "columns", "blocks"),
     *("z", "z_plane", "z_row"),
     *("kernel", "stride", "padding", "first_channel"),
-    *("weight", "bias", "offsets", "products", "chain", "groups", "bounds"),
-    *("kernel_rows", "kernel_columns", "above", "below"),
-    *("vectors", "longs", "middles", "shorts", "singles"),
-    *("activation", "anchors", "entries"),
+    *("weight", "bias", "products", "taps", "chain", "groups", "vectors", "strips", "bounds"),
+    *("activation", "then", "anchors", "entries"),
     *("code_bits", "scale", "zero_point", "levels"),
     *("entry", "entry_row", "filter_row", "code_row", "lane_row"),
 )

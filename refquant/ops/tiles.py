@@ -9,10 +9,10 @@ cycle), and not spill:
     registers  of 8 float32      holds 6x1: 12 sums + 2 weights + 1 input         AVX2 (16)
     registers  of 4 float32      holds 6x1: 24 sums + 4 weights + 1 input         NEON (32)
 
-The pixels of a tile are neighbours in a row, so tiles come in three lengths: every row but those
-of 1, 2, 3 and 7 pixels is a sum of sixes, fives and fours. 8x2 serves layers of 32 filters where
-6x4 would compute half of its lanes for nothing. The choice changes the time and never a bit: each
-output is its own sum, whatever is computed beside it.
+The pixels of a tile are neighbours in a strip (strips.py), mostly an output row. Tiles come in
+three lengths: all numbers but 1, 2, 3 and 7 are sums of sixes, fives and fours. 8x2 serves layers
+of 32 filters where 6x4 would compute half of its lanes for nothing. The choice changes the time
+and never a bit: each output is its own sum, whatever is computed beside it.
 
 Measured, GFLOP/s of one core (Sapphire Rapids, data in L1, peak 176): 6x4 175, 8x2 174, 6x1 117;
 also 8x3 175, 6x2 122, 10x2 125 (spills), 14x1 151.
@@ -29,23 +29,23 @@ class Tiles(NamedTuple):
     vectors: int
     speed: float
 
-    def split(self, columns: int) -> tuple[int, int, int, int]:
-        """How many tiles of each length fill a row, and how many pixels are left over.
+    def split(self, many: int) -> tuple[int, int, int, int]:
+        """How many tiles of each length fill a strip, and how many pixels are left over.
 
-        The fewest tiles in all, a pixel that is left over counting as one.
+        The fewest tiles in all, a pixel that is left over counting as one; of these the fewest
+        such pixels and short tiles. `long` tiles of one length would be fewer long ones.
         """
         long, middle, short = self.pixels
         ways = []
-        for longs in range(columns // long + 1):
-            for middles in range((columns - longs * long) // middle + 1):
-                rest = columns - longs * long - middles * middle
-                ways.append((longs, middles, rest // short, rest % short))
-        return min(ways, key=sum)
+        for middles in range(min(long, many // middle + 1)):
+            for shorts in range(min(long, (many - middles * middle) // short + 1)):
+                longs, left = divmod(many - middles * middle - shorts * short, long)
+                ways.append((longs, middles, shorts, left))
+        return min(ways, key=lambda way: (sum(way), way[3], way[2]))
 
 
 # Every tile here has its kernel in simd.py and its branch in conv_kernel.py.
 WIDE, HALF, NARROW = Tiles((6, 5, 4), 4, 1.0), Tiles((8, 5, 4), 2, 1.0), Tiles((6, 5, 4), 1, 0.67)
-LONGEST = 8
 TILES = {tile.vectors: tile for tile in (WIDE, HALF, NARROW)}
 TILES_OF_AVX512, TILES_OF_OTHERS = (WIDE, HALF, NARROW), (NARROW,)
 

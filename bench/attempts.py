@@ -96,7 +96,7 @@ ATTEMPTS: dict[str, tuple[Change, ...]] = {
     ),
     "the next tile's input is not fetched": (prefetch("builder.add(window, there)", 3),),
     "the next tile's totals are not fetched": (
-        prefetch("builder.add(later, times(plane, v))", 3),
+        prefetch("builder.add(next_total, times(plane, v))", 3),
     ),
     "the next panel is not fetched": (prefetch("builder.add(soon, INT64(64 * line))", 2),),
     "SiLU treats all numbers as special": (
@@ -135,7 +135,8 @@ PARTS: dict[str, tuple[Change, ...]] = {
     ),
     "every tile has the same input and totals": (
         Change(KERNEL, "x + pixels * x_step, y + pixels * y_step", "x + 0 * pixels, y"),
-        Change(KERNEL, "x, y = strip.x, strip.y + group", "x, y = step.x, step.y + group"),
+        Change(KERNEL, "x, y = strip.x,", "one = strip_at(step.strips); x, y = one.x,"),
+        Change(KERNEL, "strip.y + group", "one.y + group"),
     ),
     "every K-block has the same panel": (
         Change(KERNEL, "(group * step.products + k) * LINE", "0 * (group + k) * LINE"),

@@ -16,18 +16,19 @@ table says so.
 
     fraction of peak = operations of all convolutions / (our best time * peak of `threads` cores)
 
-where operations with the padding count too, though those above and below a map are not done, and
+where operations with the padding count too, though most of them are not done (strips.py), and
 the peak is measured by fused multiply-adds in registers (peak.py), once in every round; of
 it, too, the best counts. "At the peak" is the ratio to onnxruntime's best time that these
 operations alone would have, at that peak. Memory is ru_maxrss of a new process that loads the
 model from an HDF5 file and runs it once, the compile cache warm. Adds its line to the runs of
 bench/forward.md, and prints it; ratios depend on what else a machine's memory and caches serve
-at the time, so what counts is the median of several runs at different times.
+at the time, so what counts is the median of several runs of the same code at different times.
 """
 
 import argparse
+import ast
+import hashlib
 import importlib.util
-import itertools
 import json
 import os
 import platform
@@ -62,13 +63,15 @@ REST = 0.3  # seconds; without it YOLOv7-tiny at 4 bits on two threads "takes" 1
 # square; one wrong weight, or two channels exchanged, makes 1e-2 to 1. This is far from either.
 ALIKE = 1e-4
 COLUMNS = ("model", "threads", "ms", "x onnxruntime", "at the peak", "x raw", "x torch")
-COLUMNS += ("% of peak", "MB", "x at 4 bit", "MB at 4 bit", "rounds", "quiet", "taken", "machine")
-OF_ALL_RUNS = ("model", "threads", "runs", "median x onnxruntime", "least", "most", "machine")
+COLUMNS += ("% of peak", "MB", "x at 4 bit", "MB at 4 bit", "rounds", "quiet", "taken")
+COLUMNS += ("code", "machine")
+OF_ALL_RUNS = ("model", "threads", "code", "runs", "median x onnxruntime", "least", "most")
+OF_ALL_RUNS += ("machine",)
 HEAD = """# A whole forward pass at 640 x 640
 
 Written by `python bench/forward.py`. "x" columns are ratios of times, the median over rounds in
 which the engines took turns; below 1 we are faster. MB are 10^6 bytes, the peak of a new process.
-How it is measured: the command's docstring.
+How it is measured: the command's docstring. "code" is a hash of the engine's.
 
 """
 
@@ -259,6 +262,7 @@ def cells(result: dict[str, Any]) -> list[str]:
         str(result["rounds"]),
         str(result["quiet_rounds"]),
         f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
+        code(),
         result["machine"],
     ]
 
@@ -268,19 +272,33 @@ def record(line: list[str]) -> None:
     lines = REPORT.read_text().splitlines()
     rows = [row.strip("| ").split(" | ") for row in lines if row.startswith("| yolov7")]
     old = [row for row in rows if len(row) == len(COLUMNS)]  # the other table is made anew
-    runs = sorted([*old, line], key=case_of)
+    runs = sorted([*old, line], key=lambda row: (row[0], row[1], row[-1]))
+    ratios: dict[tuple[str, ...], list[float]] = {}  # of each model, threads, code and machine
+    for row in runs:
+        case = (*row[:2], *row[-2:])
+        ratios.setdefault(case, []).append(float(row[COLUMNS.index("x onnxruntime")]))
     cases = []
-    for case, of_case in itertools.groupby(runs, case_of):
-        ratios = [float(row[COLUMNS.index("x onnxruntime")]) for row in of_case]
-        numbers = (statistics.median(ratios), min(ratios), max(ratios))
-        cases.append([*case[:2], str(len(ratios)), *(f"{n:.3f}" for n in numbers), case[2]])
+    for (*case, host), found in ratios.items():
+        numbers = (statistics.median(found), min(found), max(found))
+        cases.append([*case, str(len(found)), *(f"{n:.3f}" for n in numbers), host])
     of_all = table(OF_ALL_RUNS, cases)
     REPORT.write_text(f"{HEAD}{of_all}\n\nThe runs:\n\n{table(COLUMNS, runs)}\n")
 
 
-def case_of(row: list[str]) -> tuple[str, str, str]:
-    """Model, threads and machine of a line."""
-    return row[0], row[1], row[-1]
+class WithoutDocstrings(ast.NodeTransformer):
+    """Leaves out what is said, and keeps what is done."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
+
+
+def code() -> str:
+    """Eight digits that change with the statements of the engine."""
+    package, digest = HERE.parent / "refquant", hashlib.sha256()
+    for file in sorted([*package.glob("ops/*.py"), *package.glob("graph/*.py")]):
+        tree = WithoutDocstrings().visit(ast.parse(file.read_text()))
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:8]
 
 
 def main() -> None:

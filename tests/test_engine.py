@@ -259,6 +259,43 @@ def test_a_pooling_that_a_convolution_does_has_its_bits(size, threads):
         assert same_bits(fast, plain)
 
 
+def test_a_pooling_that_a_convolution_does_keeps_the_first_of_two_zeros():
+    """SiLU makes zeros of both signs; of equal numbers the first counts, row by row."""
+    first = conv_node("a", INPUT, 3, 16)
+    weight, bias = np.zeros((16, 3, 1, 1), np.float32), np.zeros(16, np.float32)
+    weight[:, 0] = 1
+    first = replace(first, arrays={"weight": weight, "bias": bias})
+    model = model_of(first, pool_node("b", "a", 2, 2, 0), conv_node("c", "b", 16, 6))
+    x = np.zeros((1, 3, 32, 32), np.float32)
+    x[0, 0] = np.random.default_rng(2).choice([0, -1000, -1], (32, 32))  # to +0.0, -0.0, -0.27
+    maps = {node.name: y for node, y in walk(model, x)}
+    windows = maps["a"].reshape(1, 16, 16, 2, 16, 2).swapaxes(3, 4)
+    by_rows, by_columns = windows, windows.swapaxes(4, 5)
+    first_largest = [
+        np.take_along_axis(w, w.argmax(-1)[..., None], -1)[..., 0]
+        for w in (w.reshape(1, 16, 16, 16, 4) for w in (by_rows, by_columns))
+    ]
+    assert same_bits(maps["b"], first_largest[0])
+    assert not same_bits(maps["b"], first_largest[1])
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_a_pooling_that_a_convolution_does_in_bands_has_its_bits(monkeypatch, threads):
+    monkeypatch.setattr(bands, "EXIT_ROWS", 3)
+    model = model_of(
+        conv_node("a", INPUT, 3, 24, 3, 2),
+        pool_node("b", "a", 2, 2, 0),
+        conv_node("c", "b", 24, 24, 3, 2),
+        conv_node("d", "c", 24, 6),
+    )
+    found = plan(model, 64, 96)
+    assert found.stem.bands == 3
+    assert found.pools
+    x = image(1, 3, 64, 96)
+    *_, (_, expected) = walk_node_by_node(model, x, "ref", 1)
+    assert same_bits(run(model, x, threads=threads), expected)
+
+
 def test_a_sum_of_one_map_is_that_map():
     model = build("yolov7-tiny", 1 / 8, classes=3)
     first, *others = model.nodes

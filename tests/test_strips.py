@@ -5,9 +5,9 @@ import pytest
 
 from refquant.ops.blocked import inside, runs_of
 from refquant.ops.conv import output_size
-from refquant.ops.conv_step import conv_constants, table
+from refquant.ops.conv_step import table
 from refquant.ops.panels import panels_of
-from refquant.ops.strips import Inside, Windows, cost, strips_of
+from refquant.ops.strips import Taps, Windows, cost, strips_of
 from refquant.ops.tiles import HALF, NARROW, WIDE
 
 
@@ -61,7 +61,7 @@ def test_every_pixel_is_in_one_strip_that_keeps_all_taps_inside(tiles, kernel, p
         ]
         assert sorted(pixel for pixel, _ in found) == list(np.ndindex(*windows.y[2:4]))
         for pixel, strip in found:
-            left_out = ~kept(windows, strip.inside)
+            left_out = ~kept(windows, strip.taps)
             assert not (left_out & taps_in_the_map(windows, *pixel)).any()
 
 
@@ -89,12 +89,11 @@ def test_taps_in_the_padding_cost_nothing_but_at_the_corners():
 def test_a_table_has_the_runs_inside_and_where_their_weights_lie():
     place = inside(0, 40, 9, 9, 1)
     panels = panels_of(np.ones((64, 40, 3, 3), np.float32), 4)
-    constants = conv_constants(place, panels, None, 1)
-    runs = table(constants, panels, Inside(0, 3, 1, 3))
+    every = runs_of(place, (3, 3), 1)
+    runs = table(every, Taps(0, 3, 1, 3), panels)
     assert runs.shape == (3 * 6, 2)  # K-blocks of 16, 16 and 8 channels
     product = 4 * 64
     assert runs[:2].tolist() == [[-place.row, 16 * product], [64 - place.row, 32 * product]]
     assert runs[6].tolist() == [place.plane - place.row, 16 * product]  # from its K-block's panel
     assert runs[12].tolist() == [2 * place.plane - place.row, 8 * product]
-    everything = table(constants, panels, Inside(0, 3, 0, 3))
-    assert everything[:, 0].tolist() == runs_of(place, (3, 3), 1).offset.tolist()
+    assert table(every, Taps(0, 3, 0, 3), panels)[:, 0].tolist() == every.offset.tolist()

@@ -1,7 +1,7 @@
 """The stem: the first layers of a network, run in bands, so that wide maps never exist whole.
 
 At 640 x 640 YOLOv7's first maps take 52, 26 and 26 MB, and everything after the stem never more
-than 27 at a time. So its first layers, up to where all maps have shrunk to an eighth of the
+than 30 at a time. So its first layers, up to where all maps have shrunk to an eighth of the
 image's height, run from top to bottom in bands, and a band of a map shares its memory with the
 bands of others. Nothing is computed twice: the few rows of a band that the next one reads again
 are kept.

@@ -159,12 +159,13 @@ class Network:
         return [conv_step(windows, panels, constants, items, attributes["activation"], then)]
 
     def max_pool(self, node: Node, band: int) -> Steps:
-        done = self.plan.pools.get(node.inputs[0]) is node
+        if self.plan.pools.get(node.inputs[0]) is node:
+            return []
         pooling = self.pooling(node, band)
-        return [] if done or not pooling["items"] else [pooling]
+        return [pooling] if pooling["items"] else []
 
     def pooling(self, node: Node, band: int) -> NDArray[np.void]:
-        """The step of a pooling."""
+        """The step of a pooling, without items where the band has no row of it."""
         y, (x,) = self.window(node, band, node.attributes["stride"])
         fields = {**input_fields(x), **output_fields(y), **node.attributes}
         return step(MAX_POOL, y.blocks if y.rows else 0, **fields)

@@ -198,23 +198,25 @@ def rows_held(
 
 
 def pools_of(nodes: Sequence[Node], stem: Stem) -> dict[str, Node]:
-    """Equation (5): poolings whose windows lie side by side, in the same bands as their inputs."""
+    """Equation (5): of convolutions' outputs, window beside window, in the same bands."""
     convolutions = {node.name for node in nodes if node.op == "conv"}
     pools: dict[str, Node] = {}
     for node in nodes:
-        (name, *_), wanted = node.inputs, node.attributes
-        beside = node.op == "max_pool" and wanted["padding"] == 0
-        if not (beside and wanted["kernel"] == wanted["stride"] and name in convolutions):
+        if node.op != "max_pool" or node.inputs[0] not in convolutions:
             continue
-        pairs = zip(stem.rows.get(name, ()), stem.rows.get(node.name, ()), strict=False)
-        apart = (name in stem.rows) != (node.name in stem.rows)
-        fit = all(
-            (a.begin, a.end // wanted["stride"]) == (b.begin * wanted["stride"], b.end)
-            for a, b in pairs
-        )
-        if fit and not apart:
+        name, stride = node.inputs[0], node.attributes["stride"]
+        beside = (node.attributes["kernel"], node.attributes["padding"]) == (stride, 0)
+        if beside and same_bands(stem.rows.get(name), stem.rows.get(node.name), stride):
             pools.setdefault(name, node)
     return pools
+
+
+def same_bands(x: Sequence[Rows] | None, y: Sequence[Rows] | None, stride: int) -> bool:
+    """Whether the rows of y in each band are those of x, pooled; None is outside of the stem."""
+    if x is None or y is None:
+        return x is y
+    pairs = zip(x, y, strict=True)
+    return all((a.begin, a.end // stride) == (b.begin * stride, b.end) for a, b in pairs)
 
 
 def lives_of(
@@ -228,8 +230,9 @@ def lives_of(
     """Equation (6), in order of first writers."""
     lives: dict[Key, tuple[int, int]] = {Key(name): (-1, -1) for name in sorted(planar)}
     for position, (i, band) in enumerate(order):
-        written = [nodes[i].name, *(n.name for n in [pools.get(nodes[i].name)] if n)]
-        for name in (*written, *nodes[i].inputs):
+        node = nodes[i]
+        pooled = [pools[node.name].name] if node.name in pools else []
+        for name in (node.name, *pooled, *node.inputs):
             if name in owners:
                 root = owners[name]
                 key = Key(root, band) if Key(root, band) in rows else Key(root)

@@ -42,8 +42,7 @@ from refquant.ops.simd import (
     tile_6x4,
     tile_8x2,
 )
-from refquant.ops.steps import LEAKY, LINE, LINEAR, SIGMOID, SILU, STEP
-from refquant.ops.strips import STRIP
+from refquant.ops.steps import LEAKY, LINE, LINEAR, SIGMOID, SILU, STEP, STRIP
 from refquant.ops.tiles import HALF, NARROW, WIDE
 
 SIZE = STRIP.itemsize

@@ -19,7 +19,7 @@ from refquant.ops.blocked import LANES, Map, Runs, aligned, runs_of
 from refquant.ops.conv import channels_per_block
 from refquant.ops.panels import PackedPanels, Panels
 from refquant.ops.steps import CONV, FUSED, LINE, step
-from refquant.ops.strips import Inside, Windows, records, strips_of
+from refquant.ops.strips import Taps, Windows, records, strips_of
 from refquant.ops.tiles import TILES
 
 Array = NDArray[np.float32]
@@ -41,13 +41,11 @@ class Constants(NamedTuple):
 
     bias      (filters / 16, 16) float32; zeros beyond F
     runs      of its products
-    tables    of the taps that some strip has inside the map (`table`)
     whole     whether taps in the padding must not be left out (strips.py says why)
     """
 
     bias: NDArray[np.float32]
     runs: Runs
-    tables: dict[Inside, NDArray[np.int64]]
     whole: bool
 
 
@@ -60,29 +58,30 @@ def conv_constants(
         start.reshape(-1)[: len(bias)] = bias
     negative_zero = bool(((start == 0) & np.signbit(start)).any())
     runs = runs_of(x, panels.shape[2:], padding)
-    return Constants(start, runs, {}, negative_zero or not panels.finite)
+    return Constants(start, runs, negative_zero or not panels.finite)
 
 
-def table(
-    constants: Constants, panels: Panels | PackedPanels, inside: Inside
-) -> NDArray[np.int64]:
-    """The runs of the taps inside, (runs, 2) int64: bytes to the first input from the window, and
-    to the first weight from the K-block's panel. Made once, and kept with the constants.
+def table(runs: Runs, taps: Taps, panels: Panels | PackedPanels) -> NDArray[np.int64]:
+    """The runs of some taps, (n, 2) int64: bytes from a window to a run's first input, and from
+    the K-block's panel to its first weight.
     """
-    if inside not in constants.tables:
-        k, r, s, offset = constants.runs
-        top, bottom, left, right = inside
-        some = (top <= r) & (r < bottom) & (left <= s) & (s < right)
-        weight = k % products_per_block(panels.shape) * panels.vectors * LINE
-        constants.tables[inside] = np.stack((offset[some], weight[some]), axis=1)
-    return constants.tables[inside]
+    rows = (taps.top <= runs.r) & (runs.r < taps.bottom)
+    some = rows & (taps.left <= runs.s) & (runs.s < taps.right)
+    weight = runs.k % products_per_block(panels.shape) * panels.vectors * LINE
+    return np.stack((runs.offset[some], weight[some]), axis=1)
 
 
 class Items(NamedTuple):
-    """A step's items: bounds[i] are the number of item i's first strip, and its first row."""
+    """Which pixels a step's items compute; the groups of a run of rows are items of their own.
 
-    strips: NDArray[np.void]  # (n,) STRIP
-    bounds: NDArray[np.int64]  # (items + 1, 2)
+    strips    (n,) STRIP
+    bounds    (runs of rows + 1, 2) int64: the first strip of a run of rows, and its first row
+    tables    the tables that strips point to
+    """
+
+    strips: NDArray[np.void]
+    bounds: NDArray[np.int64]
+    tables: dict[Taps, NDArray[np.int64]]
 
 
 def items_of(
@@ -92,15 +91,13 @@ def items_of(
     threads: int,
     multiple: int = 1,
 ) -> Items:
-    """The items of a convolution; they point to tables that `constants` keeps.
-
-    Items begin at rows that are multiples of `multiple`.
-    """
+    """The items of a convolution; their first rows are multiples of `multiple`."""
     rows = item_bounds(windows.y, panels, windows.stride, threads, multiple)
-    of_items = strips_of(windows, TILES[panels.vectors], rows.tolist())
-    strips = [strip for some in of_items for strip in some]
-    bounds = np.stack((np.cumsum([0, *map(len, of_items)]), rows), axis=1)
-    return Items(records(strips, lambda inside: table(constants, panels, inside)), bounds)
+    parts = strips_of(windows, TILES[panels.vectors], rows.tolist())
+    strips = [strip for part in parts for strip in part]
+    tables = {taps: table(constants.runs, taps, panels) for taps in {s.taps for s in strips}}
+    bounds = np.stack((np.cumsum([0, *map(len, parts)]), rows), axis=1)
+    return Items(records(strips, tables), bounds, tables)
 
 
 def conv_step(
@@ -118,9 +115,8 @@ def conv_step(
         CONV,
         groups * (len(items.bounds) - 1),
         **panels.fields(),
-        **input_fields(windows.x),
-        **output_fields(windows.y),
-        stride=windows.stride,
+        x_pixel=windows.x.pixel,
+        y_plane=windows.y.plane,
         bias=constants.bias.ctypes.data,
         products=C * R * S,
         taps=R * S,
@@ -165,7 +161,7 @@ def products_per_block(shape: tuple[int, ...]) -> int:
 def item_bounds(
     y: Map, panels: Panels | PackedPanels, stride: int, threads: int, multiple: int = 1
 ) -> NDArray[np.int64]:
-    """How the output rows are cut into items: items + 1 int64, from 0 to P."""
+    """How output rows are cut into runs, at multiples of `multiple`: (runs + 1,) int64, 0 to P."""
     longer, most = longer_of(panels), most_rows(y, panels, stride)
     least = -(-longer * LEAST_TILES // tiles_per_row(y, panels))
     groups = filters_computed(panels) // (panels.vectors * LANES)

@@ -1,7 +1,7 @@
 """Everything but convolutions on maps in blocks of 16 channels: pool, upsample, add, copy, border.
 
 Each function does one item of a step (steps.py), 16 channels or one channel of it, and gives the
-bits of the function that it names.
+bits of the function that it names; `pool_beside` does a part of a convolution's item.
 """
 
 from typing import Any
@@ -63,9 +63,9 @@ def pool_row(step: Any, block: int, h: int, maxima: int) -> None:
 
 @inner
 def pool_beside(step: Any, block: int, begin: int, end: int) -> None:
-    """The same for output rows begin ... end - 1, windows that lie side by side, no padding.
+    """max_pool_fast on 16 channels and output rows begin ... end - 1, of windows side by side.
 
-    Of equal numbers the first counts, row by row, and so it does above.
+    Of equal numbers the first counts, row by row, and so it does in max_pool_item.
     """
     for p in range(begin, end):
         window = step.x + block * step.x_plane + p * step.stride * step.x_row

@@ -43,6 +43,7 @@ PARTS = (
     "native.py",
     "simd.py",
     "steps.py",
+    "tiles.py",
 )
 
 

@@ -363,7 +363,7 @@ def tile(pixels: int, vectors: int) -> Any:
 
         windows = [opaque(builder, builder.add(x, times(x_step, p))) for p in range(pixels)]
 
-        def prefetch_next(offset: Any, soon: Any, later: Any) -> None:
+        def prefetch_next(offset: Any, soon: Any, next_total: Any) -> None:
             """A run's share of what is needed next: what the caller asks for, and of the next tile
             the same inputs, and a pixel's totals. Another core may have written them.
             """
@@ -373,7 +373,7 @@ def tile(pixels: int, vectors: int) -> Any:
             for window in windows:
                 prefetch(builder, builder.add(window, there), 3)
             for v in range(vectors):
-                prefetch(builder, builder.add(later, times(plane, v)), 3)
+                prefetch(builder, builder.add(next_total, times(plane, v)), 3)
 
         def multiply(products: int) -> Callable:
             """The body of a loop over a run: so many products; (place, weight, *sums)."""
@@ -394,17 +394,17 @@ def tile(pixels: int, vectors: int) -> Any:
             return body
 
         def do_run(length: Any, products: int) -> Callable:
-            """The body of a loop over runs of that length; (table, soon, next total, *sums)."""
+            """The body of a loop over runs of that length; (table, soon, next_total, *sums)."""
 
-            def body(at: Any, soon: Any, later: Any, *sums: Any) -> list[Any]:
+            def body(at: Any, soon: Any, next_total: Any, *sums: Any) -> list[Any]:
                 offset = read(builder, at, INT64, 8)
                 first = builder.add(weight, read(builder, at, INT64, 8, 8))
                 if products > 1:
-                    prefetch_next(offset, soon, later)
+                    prefetch_next(offset, soon, next_total)
                 size = builder.shl(length, INT64(2), flags=["nsw"])
                 end = builder.add(offset, size, flags=["nsw"])
                 _, _, *grown = repeat(builder, end, [offset, first, *sums], multiply(products))
-                ahead = (builder.add(soon, INT64(128)), builder.add(later, step))
+                ahead = (builder.add(soon, INT64(128)), builder.add(next_total, step))
                 return [builder.add(at, INT64(16)), *ahead, *grown]
 
             return body

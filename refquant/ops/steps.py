@@ -9,12 +9,12 @@ x, x_plane, x_row, x_pixel    the input map: address of pixel (0, 0), distances 
 y, y_plane, y_row             the output map; its pixels are 64 bytes apart
 rows, columns                 of the output          blocks   of 16 channels
 input_rows, input_columns     of the input
-kernel, stride, padding       of a pooling; stride also of a convolution and of a decode, and an
-                              upsampling's scale; padding also of a border
+kernel, stride, padding       of a pooling; stride also of a decode, and an upsampling's scale;
+                              padding also of a border
 z, z_plane, z_row             the second input of an addition
 first_channel                 of the output, where a copy goes
 
-of a convolution
+of a convolution, whose strips say where its maps lie but for x_pixel and y_plane
 weight      address of its panels (panels.py)        bias     address of the filters' bias
 products    C*R*S                                    taps     R*S
 chain       products per K-block                     groups   of vectors * 16 filters
@@ -30,6 +30,14 @@ entry_row, filter_row, code_row, lane_row    bytes from an entry, 16 filters, a 
 of a decode
 anchors     address of (A, 2) float32                entries  E, numbers per row of predictions
 groups      A, anchors per cell
+
+A convolution's pixels lie in strips (strips.py), a record of int64 each:
+
+x, x_step   where the first pixel's window begins, and from there to the next one's
+y, y_step   where the first pixel's outputs begin; both steps are 0 for a single pixel
+table       address of (runs, 2) int64, the runs of its products (conv_step.py)
+taps        how many of a window's R*S it has
+longs, middles, shorts    tiles of each length
 """
 
 from typing import Any
@@ -57,6 +65,9 @@ FIELDS = (
     *("entry", "entry_row", "filter_row", "code_row", "lane_row"),
 )
 STEP = np.dtype([(name, np.int64) for name in FIELDS])
+
+STRIP_FIELDS = ("x", "x_step", "y", "y_step", "table", "taps", "longs", "middles", "shorts")
+STRIP = np.dtype([(name, np.int64) for name in STRIP_FIELDS])
 
 
 def step(kind: int, items: int, **fields: Any) -> NDArray[np.void]:

@@ -12,11 +12,11 @@ An item's rows (conv_step.py's `item_bounds`) become strips in one of two ways, 
     with edges    the same without the first and the last columns, if kernel columns lie outside
                   there; these are strips from top to bottom, and kernel columns are left out
 
-At a strip's end there may be pixels that fill no tile, in strips of 1, 2, 3 or 7. Each is a strip
-of its own, in which the tile does the same pixel as often as it is long.
+At a strip's end there may be pixels that fill no tile (tiles.py). Each is a strip of its own, in
+which the tile does the same pixel as often as it is long.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -25,11 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.ops.blocked import Map
+from refquant.ops.steps import STRIP
 from refquant.ops.tiles import Tiles
 
 
-class Inside(NamedTuple):
-    """The taps (r, s) that a window has inside the map: top <= r < bottom, left <= s < right."""
+class Taps(NamedTuple):
+    """The taps (r, s) of a window that are used: top <= r < bottom, left <= s < right."""
 
     top: int
     bottom: int
@@ -37,24 +38,19 @@ class Inside(NamedTuple):
     right: int
 
     @property
-    def taps(self) -> int:
+    def many(self) -> int:
         return (self.bottom - self.top) * (self.right - self.left)
 
 
 class Strip(NamedTuple):
-    """Some pixels, and how many tiles of each length compute them; addresses and bytes."""
+    """Some pixels, and how many tiles of each length compute them; the rest as in steps.py."""
 
-    x: int  # where the first pixel's window begins
-    x_step: int  # from there to the next one's; both steps are 0 for a single pixel
-    y: int  # where the first pixel's outputs begin
+    x: int
+    x_step: int
+    y: int
     y_step: int
-    inside: Inside
+    taps: Taps
     tiles: tuple[int, int, int]
-
-
-# The same as jitted code reads it, all int64: `table` is the address of the runs inside (below).
-FIELDS = ("x", "x_step", "y", "y_step", "table", "taps", "longs", "middles", "shorts")
-STRIP = np.dtype([(name, np.int64) for name in FIELDS])
 
 
 class Windows(NamedTuple):
@@ -75,13 +71,13 @@ class Windows(NamedTuple):
     def rows_inside(self, p: int) -> tuple[int, int]:
         """`top` and `bottom` of an output row."""
         first = self.first_row
-        return self.inside(first + p, self.kernel[0], first * self.stride + self.x.rows)
+        return self.taps_inside(first + p, self.kernel[0], first * self.stride + self.x.rows)
 
     def columns_inside(self, q: int) -> tuple[int, int]:
         """`left` and `right` of an output column."""
-        return self.inside(q, self.kernel[1], self.x.columns)
+        return self.taps_inside(q, self.kernel[1], self.x.columns)
 
-    def inside(self, position: int, taps: int, size: int) -> tuple[int, int]:
+    def taps_inside(self, position: int, taps: int, size: int) -> tuple[int, int]:
         """Along one axis: the first tap inside the map, and the one after the last."""
         if self.whole:
             return 0, taps
@@ -97,20 +93,20 @@ def strips_of(windows: Windows, tiles: Tiles, bounds: Sequence[int]) -> list[lis
     """The strips of output rows bounds[i] ... bounds[i + 1] - 1, of each in the cheaper way."""
     R, S = windows.kernel
     columns = [windows.columns_inside(q) for q in range(windows.y.columns)]
-    full = [q for q, inside in enumerate(columns) if inside == (0, S)]
+    full = [q for q, taps in enumerate(columns) if taps == (0, S)]
 
     def by_rows(begin: int, end: int, first: int, last: int) -> list[Strip]:
         found = []
         for p in range(begin, end):
-            inside = Inside(*windows.rows_inside(p), 0, S)
-            found += strips(windows, tiles, (p, first), last - first, inside, down=False)
+            taps = Taps(*windows.rows_inside(p), 0, S)
+            found += strips(windows, tiles, (p, first), last - first, taps, down=False)
         return found
 
     def with_edges(begin: int, end: int) -> list[Strip]:
         found = by_rows(begin, end, full[0], full[-1] + 1)
         for q in (*range(full[0]), *range(full[-1] + 1, len(columns))):
-            inside = Inside(0, R, *columns[q])
-            found += strips(windows, tiles, (begin, q), end - begin, inside, down=True)
+            taps = Taps(0, R, *columns[q])
+            found += strips(windows, tiles, (begin, q), end - begin, taps, down=True)
         return found
 
     found = []
@@ -127,7 +123,7 @@ def strips(
     tiles: Tiles,
     start: tuple[int, int],
     many: int,
-    inside: Inside,
+    taps: Taps,
     *,
     down: bool,
 ) -> list[Strip]:
@@ -139,26 +135,20 @@ def strips(
     longs, middles, shorts, alone = split(tiles, many)
     found = []
     if alone < many:
-        found.append(Strip(place, step, to, to_step, inside, (longs, middles, shorts)))
+        found.append(Strip(place, step, to, to_step, taps, (longs, middles, shorts)))
     for i in range(many - alone, many):
-        found.append(Strip(place + i * step, 0, to + i * to_step, 0, inside, (0, 0, 1)))
+        found.append(Strip(place + i * step, 0, to + i * to_step, 0, taps, (0, 0, 1)))
     return found
 
 
 def cost(strip: Strip, tiles: Tiles) -> int:
     """Products per input channel, of all pixels that a strip's tiles compute."""
     pixels = sum(many * length for many, length in zip(strip.tiles, tiles.pixels, strict=True))
-    return pixels * strip.inside.taps
+    return pixels * strip.taps.many
 
 
-def records(
-    strips: Iterable[Strip], table: Callable[[Inside], NDArray[np.int64]]
-) -> NDArray[np.void]:
-    """Strips as jitted code reads them, (n,) STRIP."""
-    return np.array(
-        [
-            (*strip[:4], table(strip.inside).ctypes.data, strip.inside.taps, *strip.tiles)
-            for strip in strips
-        ],
-        STRIP,
-    )
+def records(strips: Iterable[Strip], tables: Mapping[Taps, NDArray[np.int64]]) -> NDArray[np.void]:
+    """Strips as jitted code reads them, (n,) STRIP; `tables` has the runs of all their taps."""
+    places = {taps: (table.ctypes.data, taps.many) for taps, table in tables.items()}
+    rows = [(*strip[:4], *places[strip.taps], *strip.tiles) for strip in strips]
+    return np.array(rows, STRIP)

@@ -71,7 +71,8 @@ HEAD = """# A whole forward pass at 640 x 640
 
 Written by `python bench/forward.py`. "x" columns are ratios of times, the median over rounds in
 which the engines took turns; below 1 we are faster. MB are 10^6 bytes, the peak of a new process.
-How it is measured: the command's docstring. "code" is a hash of the engine's.
+How it is measured: the command's docstring. "code" is a hash of the engine's statements, or
+"earlier" where it was not kept.
 
 """
 

@@ -25,6 +25,7 @@ from refquant.graph.network import Network
 from refquant.graph.plan import can_plan, plan
 from refquant.graph.walk import run, walk, walk_node_by_node
 from refquant.ops.panels import PackedPanels, Panels
+from refquant.ops.steps import BORDER, KINDS
 
 GOLDEN = Path(__file__).parent / "goldens" / "forward.json"
 THREADS = (1, 2, 3, 7)
@@ -62,6 +63,25 @@ def test_a_network_that_runs_again_gives_the_same_bits_and_other_images_others()
     assert not same_bits(first, other)
     assert same_bits(run(model, x[:1]), first)
     assert len(engine_of(model).idle) == 1
+
+
+@pytest.mark.parametrize("in_bands", [True, False])
+@pytest.mark.parametrize("model", [build("yolov7", 1 / 8), build("yolov7-tiny", 1 / 4), awkward()])
+def test_what_memory_held_before_changes_no_bit(model, in_bands):
+    def found(before: float, left_out: int = -1) -> np.ndarray:
+        network = Network(prepared(model), 192, 160, 2, in_bands=in_bands)
+        network.arena.view(np.float32)[:] = before
+        network.program.scratch.view(np.float32)[:] = before
+        steps = network.program.steps
+        steps["kind"][steps["kind"] == left_out] = len(KINDS)  # of no kind: nothing is done
+        predictions = np.empty((network.rows, network.entries), np.float32)
+        network.run(image(3, 192, 160), predictions)
+        return predictions
+
+    expected = found(0)
+    assert same_bits(found(np.nan), expected)
+    assert same_bits(found(1e30), expected)
+    assert not same_bits(found(np.nan, left_out=BORDER), expected)
 
 
 def test_networks_of_different_sizes_do_not_disturb_each_other():

@@ -74,6 +74,15 @@ def test_the_losses_in_the_readme_are_those_of_the_recorded_studies(name):
     assert pair in " ".join((ROOT / "README.md").read_text().split())
 
 
+def test_a_forward_pass_takes_less_time_than_onnxruntimes_as_the_readme_says():
+    text = (ROOT / "bench" / "forward.md").read_text()
+    summary, _ = text.split("The runs:")
+    medians = re.findall(r"^\| yolov7\S* \| \d \| \w+ \| \d+ \| ([\d.]+) \|", summary, re.M)
+    assert len(medians) >= 4
+    assert all(float(median) < 1 for median in medians)
+    assert "takes less time than onnxruntime's" in (ROOT / "README.md").read_text()
+
+
 def commands(text: str) -> list[list[str]]:
     """Commands of blocks, and those between backquotes that are whole."""
     blocks = [line.partition("#")[0] for line in re.findall(r"^(?:\$ )?(refquant .*)", text, re.M)]

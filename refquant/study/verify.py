@@ -91,7 +91,7 @@ def verify(
         chosen = {node.name for node in nodes if chosen_by(only, node.name)}
         matches = matches_of(nodes, tensors, mapping, layout, chosen)
         if not set(matches) & chosen - {INPUT}:
-            remedy = "see --map, and the names in refquant info --nodes"
+            remedy = "give outputs, a model's by refquant golden MODEL IMAGE, or see --map"
             raise BadInput(other, "no tensor is a node's", remedy)
         job = Job(opened, checked, x, matches, declared, chosen)
         rows = list(job.rows(blame))

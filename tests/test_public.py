@@ -64,6 +64,9 @@ def test_the_costs_in_the_readme_are_those_that_were_measured():
     assert "{} for YOLOv5s and {} for YOLOv7".format(*square) in text
     assert "{} and {} with `yolov7`".format(*public) in text
     assert "about {} hours on one node, {} on four, {} on sixteen".format(*hours) in text
+    dearest = max(re.findall(r"\| \d+ \| \d+ \| ([\d.]+) \|", table), key=float)
+    assert f"up to {dearest} s per image" in text
+    assert f"cores of a node + {dearest})" in text
 
 
 @pytest.mark.parametrize("name", ["study", "yolov5s"])

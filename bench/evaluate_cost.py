@@ -105,7 +105,7 @@ def measured(name: str, dataset: DataSet, conf: float) -> tuple[list[str], float
     """The lines of one model, and the dearest of (1) and of (4)."""
     model = load_model(name)
     label = Path(name).name
-    lines, costs, score_costs = [], [], []
+    lines, costs = [], []
     for protocol in PROTOCOLS:
         evaluate(model, dataset.only({dataset.images[0].id}), protocol=protocol)  # compiles
         cost, here = per_image_here(model, dataset, protocol, conf)
@@ -118,13 +118,13 @@ def measured(name: str, dataset: DataSet, conf: float) -> tuple[list[str], float
         private = max(worker.private for worker in workers) / MB
         shared = max(worker.shared for worker in workers) / MB
         score_cost = scoring(dataset, here.results)
-        costs.append(cost)
-        score_costs.append(score_cost)
+        costs.append((cost, score_cost))
         lines.append(
             f"| {label} | {protocol} | {cost:.2f} | {start:.1f} | {private:.0f} | {shared:.0f} "
             f"| {score_cost:.4f} |"
         )
-    return lines, max(costs), max(score_costs)
+    cost, score_cost = map(max, zip(*costs, strict=True))
+    return lines, cost, score_cost
 
 
 def hours(cost: float, score_cost: float, nodes: int) -> float:

@@ -18,11 +18,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pages import table
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
-
-from pages import table  # noqa: E402
-
 TABLE = HERE / "kills.md"
 STATES = ("old", "absent", "interim", "new", "broken")
 COLUMNS = ("killed", *STATES, "with other files", "not mended", "left behind")

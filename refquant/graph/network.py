@@ -27,14 +27,11 @@ from numpy.typing import NDArray
 from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.graph.plan import WHOLE, Key, plan
 from refquant.graph.shapes import predictions_of
-from refquant.ops.blocked import LANES, Map, aligned, put, take
+from refquant.ops.blocked import LANES, Map, aligned, input_fields, output_fields, put, take
 from refquant.ops.conv_step import (
     Constants,
     conv_constants,
     conv_step,
-    input_fields,
-    items_of,
-    output_fields,
     scratch_for,
 )
 from refquant.ops.panels import PackedPanels, Panels
@@ -149,26 +146,23 @@ class Network:
             self.constants[node.name] = conv_constants(x, panels, bias, padding)
         constants = self.constants[node.name]
         first = self.plan.stem.rows[node.name][band].begin if band != WHOLE else 0
-        kernel = panels.shape[2:]
-        windows = Windows(x, y, kernel, stride, padding, first, constants.whole)
-        pool = self.plan.pools.get(node.name)
-        multiple = pool.attributes["stride"] if pool else 1
-        items = items_of(windows, panels, constants, self.threads, multiple)
-        then = self.pooling(pool, band) if pool else None
-        self.keep += [panels, items, then]
-        return [conv_step(windows, panels, constants, items, attributes["activation"], then)]
+        windows = Windows(x, y, panels.shape[2:], stride, padding, first, constants.whole)
+        pooled = self.plan.pools.get(node.name)
+        pool = self.pooling(pooled, band) if pooled else None
+        activation = attributes["activation"]
+        conv, items = conv_step(windows, panels, constants, self.threads, activation, pool)
+        self.keep += [panels, items, pool]
+        return [conv]
 
     def max_pool(self, node: Node, band: int) -> Steps:
-        if self.plan.pools.get(node.inputs[0]) is node:
-            return []
-        pooling = self.pooling(node, band)
-        return [pooling] if pooling["items"] else []
+        done = self.plan.pools.get(node.inputs[0]) is node
+        return [] if done else [self.pooling(node, band)]
 
     def pooling(self, node: Node, band: int) -> NDArray[np.void]:
-        """The step of a pooling, without items where the band has no row of it."""
+        """The step of a pooling; where a band has no row of it, its items do nothing."""
         y, (x,) = self.window(node, band, node.attributes["stride"])
         fields = {**input_fields(x), **output_fields(y), **node.attributes}
-        return step(MAX_POOL, y.blocks if y.rows else 0, **fields)
+        return step(MAX_POOL, y.blocks, **fields)
 
     def upsample(self, node: Node, band: int) -> Steps:
         x, y = self.whole(node.inputs[0]), self.whole(node.name)

@@ -20,7 +20,7 @@ any choice of taps. A channel that does not exist is no product: nothing depends
 
 import mmap
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,30 @@ class Map(NamedTuple):
         """Some of the channels; the first must begin a block."""
         shift = first_channel // self.lanes * self.plane
         return self._replace(address=self.address + shift, channels=channels)
+
+
+def input_fields(x: Map) -> dict[str, Any]:
+    """The fields of a step that say where its input lies."""
+    return {
+        "x": x.address,
+        "x_plane": x.plane,
+        "x_row": x.row,
+        "x_pixel": x.pixel,
+        "input_rows": x.rows,
+        "input_columns": x.columns,
+    }
+
+
+def output_fields(y: Map) -> dict[str, Any]:
+    """The fields of a step that say where its output lies, and its size."""
+    return {
+        "y": y.address,
+        "y_plane": y.plane,
+        "y_row": y.row,
+        "rows": y.rows,
+        "columns": y.columns,
+        "blocks": y.blocks,
+    }
 
 
 def strides(rows: int, columns: int, halo: int, lanes: int = LANES) -> tuple[int, int]:

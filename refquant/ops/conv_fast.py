@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from refquant.arrays.packed import PackedWeights
 from refquant.ops.blocked import LANES, Map, aligned, inside, put, take
 from refquant.ops.conv import output_size
-from refquant.ops.conv_step import conv_constants, conv_step, items_of, scratch_for
+from refquant.ops.conv_step import conv_constants, conv_step, scratch_for
 from refquant.ops.panels import panels_of
 from refquant.ops.strips import Windows
 from refquant.ops.tiles import Tiles, tiles_for_this_cpu, vectors_for
@@ -45,8 +45,7 @@ def conv_fast(
     target, result = new_map(F, P, Q, 0)
     constants = conv_constants(source, panels, bias, padding)
     windows = Windows(source, target, (R, S), stride, padding, 0, constants.whole)
-    items = items_of(windows, panels, constants, threads)
-    conv = conv_step(windows, panels, constants, items, activation)
+    conv, _items = conv_step(windows, panels, constants, threads, activation)
     program = Program([conv], threads, scratch_for(panels))
     for n in range(N):
         put(x[n], memory, source)

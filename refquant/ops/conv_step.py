@@ -10,7 +10,7 @@ bit:
     and on several threads items shrink towards the end, so that all threads end together.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,17 +85,12 @@ class Items(NamedTuple):
 
 
 def items_of(
-    windows: Windows,
-    panels: Panels | PackedPanels,
-    constants: Constants,
-    threads: int,
-    multiple: int = 1,
+    windows: Windows, panels: Panels | PackedPanels, runs: Runs, rows: NDArray[np.int64]
 ) -> Items:
-    """The items of a convolution; their first rows are multiples of `multiple`."""
-    rows = item_bounds(windows.y, panels, windows.stride, threads, multiple)
+    """The items of a convolution whose runs of rows begin at `rows` (item_bounds)."""
     parts = strips_of(windows, TILES[panels.vectors], rows.tolist())
     strips = [strip for part in parts for strip in part]
-    tables = {taps: table(constants.runs, taps, panels) for taps in {s.taps for s in strips}}
+    tables = {taps: table(runs, taps, panels) for taps in {s.taps for s in strips}}
     bounds = np.stack((np.cumsum([0, *map(len, parts)]), rows), axis=1)
     return Items(records(strips, tables), bounds, tables)
 
@@ -104,14 +99,17 @@ def conv_step(
     windows: Windows,
     panels: Panels | PackedPanels,
     constants: Constants,
-    items: Items,
+    threads: int,
     activation: str,
     pool: NDArray[np.void] | None = None,
-) -> NDArray[np.void]:
-    """The step that convolves; see conv_constants and items_of. Items may pool what they did."""
+) -> tuple[NDArray[np.void], Items]:
+    """The step that convolves, and the items that it points to; they may pool what they did."""
+    multiple = 1 if pool is None else int(pool["stride"][0])
+    rows = item_bounds(windows.y, panels, windows.stride, threads, multiple)
+    items = items_of(windows, panels, constants.runs, rows)
     groups = len(constants.bias) // panels.vectors
     _, C, R, S = panels.shape
-    return step(
+    conv = step(
         CONV,
         groups * (len(items.bounds) - 1),
         **panels.fields(),
@@ -127,30 +125,7 @@ def conv_step(
         activation=FUSED.index(activation),
         then=0 if pool is None else pool.ctypes.data,
     )
-
-
-def input_fields(x: Map) -> dict[str, Any]:
-    """The fields of a step that say where its input lies."""
-    return {
-        "x": x.address,
-        "x_plane": x.plane,
-        "x_row": x.row,
-        "x_pixel": x.pixel,
-        "input_rows": x.rows,
-        "input_columns": x.columns,
-    }
-
-
-def output_fields(y: Map) -> dict[str, Any]:
-    """The fields of a step that say where its output lies, and its size."""
-    return {
-        "y": y.address,
-        "y_plane": y.plane,
-        "y_row": y.row,
-        "rows": y.rows,
-        "columns": y.columns,
-        "blocks": y.blocks,
-    }
+    return conv, items
 
 
 def products_per_block(shape: tuple[int, ...]) -> int:

@@ -34,7 +34,7 @@ from refquant.detect.dataset import DataSet, read_dataset
 from refquant.detect.evaluate import evaluate
 from refquant.detect.score import score
 from refquant.detect.workers import process_pool
-from refquant.formats import load_model
+from refquant.formats.catalogue import load_model
 from refquant.graph.graph import Model
 
 PROTOCOLS = ("square", "yolov7")

@@ -34,11 +34,11 @@ from other_arithmetic import folded_names
 from runtimes import onnxruntime_outputs
 from small_faults import small_lines
 
-from refquant.formats import load_model
+from refquant.formats.catalogue import load_model
 from refquant.formats.onnx_export import onnx_model
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.quant.recipe import quantize_model, uniform
-from refquant.study.blame import explain
+from refquant.study.blame.catalogue import explain
 from refquant.study.bounds import enclose, given
 from refquant.study.declared import Declared
 from refquant.study.golden import record_golden

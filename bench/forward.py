@@ -50,7 +50,7 @@ sys.path.insert(0, str(HERE))
 from pages import table  # noqa: E402
 from peak import peak  # noqa: E402
 
-from refquant.formats import save_model  # noqa: E402
+from refquant.formats.catalogue import save_model  # noqa: E402
 from refquant.graph.architecture import build  # noqa: E402
 from refquant.graph.graph import Model  # noqa: E402
 from refquant.graph.shapes import shapes_of  # noqa: E402

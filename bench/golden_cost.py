@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from refquant.formats import load_model
+from refquant.formats.catalogue import load_model
 from refquant.graph.graph import Model
 from refquant.graph.walk import run
 from refquant.study.golden import record_golden

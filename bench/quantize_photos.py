@@ -24,7 +24,7 @@ from quantize import PHOTOS, append
 from refquant.detect.draw import draw
 from refquant.detect.image import read_image
 from refquant.detect.predict import Detections, detect
-from refquant.formats import load_model
+from refquant.formats.catalogue import load_model
 from refquant.ops.nms import overlap
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.study.audit import audit

@@ -31,7 +31,7 @@ import numpy as np
 from quantize import SPEED as TARGET
 from quantize import append, read
 
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 from refquant.graph.architecture import build
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.quant.schemes import every_scheme

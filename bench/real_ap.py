@@ -24,7 +24,7 @@ from pathlib import Path
 from refquant.detect.dataset import DataSet, read_dataset
 from refquant.detect.evaluate import evaluate
 from refquant.detect.score import CocoStats, score
-from refquant.formats import load_model
+from refquant.formats.catalogue import load_model
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.study.bootstrap import compare
 

@@ -20,8 +20,8 @@ from refquant._version import __version__
 _HOMES = {
     "BadInput": "refquant.arrays.errors",
     "walk": "refquant.graph.walk",
-    "load_model": "refquant.formats",
-    "save_model": "refquant.formats",
+    "load_model": "refquant.formats.catalogue",
+    "save_model": "refquant.formats.catalogue",
     "detect": "refquant.detect.predict",
     "find_dataset": "refquant.detect.dataset",
     "read_dataset": "refquant.detect.dataset",

@@ -24,8 +24,8 @@ from torch_objects import Objects, archive, save
 
 from refquant.arrays.table import Table
 from refquant.formats import hdf5 as hdf5_file
-from refquant.formats import load_model
 from refquant.formats import state_dict as reader
+from refquant.formats.catalogue import load_model
 from refquant.formats.content_hash import Group, content_sha256
 from refquant.formats.torch_zip import END, HEADER, RECORD
 from refquant.graph.architecture import Architecture, Maker, layers_of, pool, random_arrays

@@ -15,7 +15,7 @@ import pytest
 from small_model import STEM
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 from refquant.formats.content_hash import Group, content_sha256
 from refquant.graph.graph import Model
 

@@ -18,7 +18,7 @@ from small_model import saved, small_model
 from study_cells import make_grid_data, noisy_cells
 from white_cells import white_cells
 
-from refquant.formats import save_model
+from refquant.formats.catalogue import save_model
 
 HERE = Path(__file__).parent
 OLD = b"an older file"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.formats import save_model
+from refquant.formats.catalogue import save_model
 from refquant.graph.graph import Counts, Model, Node
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.quant.tensor import QuantizedTensor

@@ -5,6 +5,7 @@ import pytest
 from arrays_of_interest import SPECIAL, any_float32, same_bits
 
 from refquant.ops.activation import ACTIVATIONS, exp_ref
+from refquant.ops.fast import FAST_ACTIVATIONS
 
 NAMES = list(ACTIVATIONS)
 
@@ -51,7 +52,7 @@ def test_special_values_are_those_of_the_docstring(name, x, y):
 @pytest.mark.parametrize("bits", [0x7FC00000, 0xFFC00001, 0x7F800001])
 def test_nan_becomes_the_canonical_nan(name, bits):
     x = np.array([bits], np.uint32).view(np.float32)
-    for y in (ACTIVATIONS[name].ref(x), ACTIVATIONS[name].fast(x)):
+    for y in (ACTIVATIONS[name].ref(x), FAST_ACTIVATIONS[name](x)):
         assert y.view(np.uint32).item() == 0x7FC00000
 
 
@@ -60,7 +61,7 @@ def test_fast_equals_ref_bit_for_bit(name):
     dense = np.linspace(-110, 110, 100_001, dtype=np.float32)
     x = np.concatenate([any_float32(100_000, 5), dense, SPECIAL])
     with np.errstate(invalid="ignore"):
-        assert same_bits(ACTIVATIONS[name].fast(x), ACTIVATIONS[name].ref(x))
+        assert same_bits(FAST_ACTIVATIONS[name](x), ACTIVATIONS[name].ref(x))
 
 
 @pytest.mark.parametrize("name", ["silu", "sigmoid"])

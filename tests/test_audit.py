@@ -10,11 +10,11 @@ import pytest
 from refquant.arrays.errors import BadInput
 from refquant.cli import audit as verb
 from refquant.cli.main import main
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 from refquant.graph.architecture import build
-from refquant.quant import every_scheme, quantize, quantize_model
-from refquant.quant.recipe import parse, uniform
-from refquant.quant.tensor import QuantizedTensor
+from refquant.quant.recipe import parse, quantize_model, uniform
+from refquant.quant.schemes import every_scheme
+from refquant.quant.tensor import QuantizedTensor, quantize
 from refquant.study.audit import audit, audit_layer, total_of
 from refquant.study.audit_detail import audit_group, audit_groups, audit_weight, group_name
 from refquant.study.audit_grid import grid, weights_of

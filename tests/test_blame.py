@@ -13,8 +13,8 @@ from refquant.graph.graph import Node
 from refquant.graph.walk import run_node
 from refquant.ops.activation import ACTIVATIONS
 from refquant.quant.tensor import quantize
-from refquant.study.blame import explain, explain_input
-from refquant.study.blame.catalogue import CAUSES
+from refquant.study.blame.catalogue import CAUSES, explain
+from refquant.study.blame.input_causes import explain_input
 from refquant.study.bounds import given
 from refquant.study.declared import Declared
 from refquant.study.variants import rounded

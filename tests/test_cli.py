@@ -18,7 +18,7 @@ from PIL import Image
 from refquant import cli
 from refquant.cli import verify
 from refquant.cli.main import VERBS, main, parser
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 from refquant.graph.architecture import build
 from refquant.study.verify import Report
 
@@ -250,7 +250,7 @@ def test_errors_of_the_system_do_not_command_the_terminal(capsys, monkeypatch):
     def stop(*_, **__):
         raise PermissionError(13, "Permission denied", "a\x1b[31m")
 
-    monkeypatch.setattr("refquant.formats.load_model", stop)
+    monkeypatch.setattr("refquant.formats.catalogue.load_model", stop)
     assert failure(capsys, "info", "x") == "refquant: a?[31m: Permission denied"
 
 
@@ -336,7 +336,7 @@ def test_a_reader_that_goes_away_is_no_error(model_file):
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_an_interrupt_leaves_with_130_and_no_file(model_file, tmp_path):
     script = (
-        "import refquant.formats as f, signal, os, sys\n"
+        "import refquant.formats.catalogue as f, signal, os, sys\n"
         "def stop(*a, **k): os.kill(os.getpid(), signal.SIGINT)\n"
         "f.load_model = stop\n"
         "from refquant.cli.main import main\n"

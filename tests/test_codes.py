@@ -7,7 +7,7 @@ import pytest
 
 from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
-from refquant.formats import save_model
+from refquant.formats.catalogue import save_model
 from refquant.formats.npz_export import export_npz
 from refquant.graph.architecture import build
 from refquant.quant.recipe import quantize_model, uniform

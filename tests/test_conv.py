@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from arrays_of_interest import same_bits
 
-from refquant.ops.conv import channels_per_block, conv_loops, conv_math, conv_ref
+from refquant.ops.conv import channels_per_block, conv_math, conv_ref
+from refquant.ops.conv_loops import conv_image
 from refquant.ops.fma import fma_ref
+from refquant.ops.loops import conv_loops
 
 KERNELS = [conv_ref, conv_loops]
 
@@ -86,7 +88,6 @@ def test_loops_equal_ref_bit_for_bit(geometry):
     options = {"stride": stride, "padding": padding, "activation": "silu"}
     ref = conv_ref(x, weight, bias, **options)
     assert same_bits(conv_loops(x, weight, bias, **options), ref)
-    assert same_bits(conv_loops(x, weight, bias, threads=3, **options), ref)
 
 
 def test_infinities_and_nan_pass_through():
@@ -116,3 +117,13 @@ def test_a_block_is_128_channels_only_for_a_1x1_kernel():
     assert channels_per_block((8, 256, 1, 1)) == 128
     assert channels_per_block((8, 256, 3, 3)) == 16
     assert channels_per_block((8, 256, 1, 3)) == 16
+
+
+def test_the_readable_loops_need_no_compiler():
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((3, 3, 2), dtype=np.float32)  # (H, W, C)
+    weight = rng.standard_normal((2, 2, 2, 3), dtype=np.float32)  # (C, R, S, F)
+    bias, out = np.ones(3, np.float32), np.empty((2, 2, 3), np.float32)
+    conv_image(x, weight, bias, 1, 16, out)
+    expected = conv_ref(x.transpose(2, 0, 1)[None], weight.transpose(3, 0, 1, 2), bias)
+    assert same_bits(out.transpose(2, 0, 1)[None], expected)

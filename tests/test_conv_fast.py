@@ -10,8 +10,9 @@ from arrays_of_interest import SPECIAL, any_float32, same_bits
 
 from refquant.ops import conv_step
 from refquant.ops.blocked import product_order
-from refquant.ops.conv import conv_loops, conv_ref
+from refquant.ops.conv import conv_ref
 from refquant.ops.conv_fast import conv_fast, new_map
+from refquant.ops.loops import conv_loops
 from refquant.ops.panels import panels_of
 from refquant.ops.tiles import HALF, NARROW, TILES, WIDE, vectors_for
 

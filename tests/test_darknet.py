@@ -11,7 +11,8 @@ from make_checkpoint import network
 from test_architectures import shape_only
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import darknet, load_model
+from refquant.formats import darknet
+from refquant.formats.catalogue import load_model
 from refquant.formats.darknet_cfg import parse
 from refquant.formats.darknet_layers import shapes_of
 from refquant.graph.architecture import ARCHITECTURES, layers_of

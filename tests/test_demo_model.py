@@ -12,7 +12,7 @@ from refquant.detect.dataset import find_dataset
 from refquant.detect.evaluate import evaluate
 from refquant.detect.image import read_image
 from refquant.detect.letterbox import fit, letterbox, to_input
-from refquant.formats import load_model
+from refquant.formats.catalogue import load_model
 from refquant.formats.official import weights_folder
 from refquant.graph.walk import walk
 from refquant.quant.recipe import quantize_model, uniform

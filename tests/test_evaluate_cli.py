@@ -14,7 +14,7 @@ from PIL import Image
 from white_cells import white_cells
 
 from refquant.cli.main import main
-from refquant.formats import save_model
+from refquant.formats.catalogue import save_model
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(capsys, model, cells, tmp_pat
     script = (
         "import resource, signal, sys\n"
         "from refquant.detect.tasks import compile_kernels\n"
-        "from refquant.formats import load_model\n"
+        "from refquant.formats.catalogue import load_model\n"
         "compile_kernels(load_model(sys.argv[2]))\n"  # Numba writes files too
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))\n"

@@ -9,7 +9,7 @@ from zoo import write_zoo
 
 from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 from refquant.formats.npz_export import export_npz
 from refquant.formats.onnx_export import export_onnx, onnx_model
 from refquant.graph.architecture import build

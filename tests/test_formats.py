@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from small_model import same, saved, small_model
 
-from refquant import formats
 from refquant.arrays.errors import BadInput
-from refquant.formats import FORMATS, Format, load_model, save_model
+from refquant.formats import catalogue
+from refquant.formats.catalogue import FORMATS, Format, load_model, save_model
 from refquant.graph.architecture import ARCHITECTURES
 
 
@@ -26,7 +26,7 @@ def test_the_numbers_of_a_file_are_not_warned_of(tmp_path, monkeypatch):
     def read(path, *, fold):
         return signalling.astype(np.float64) + np.float32(3e38) * np.float32(10)
 
-    monkeypatch.setattr(formats, "format_of", lambda path: Format("x", (), b"", read))
+    monkeypatch.setattr(catalogue, "format_of", lambda path: Format("x", (), b"", read))
     assert np.isnan(load_model(tmp_path / "x")).all()
     with pytest.raises(RuntimeWarning):
         read(tmp_path / "x", fold=True)
@@ -90,6 +90,6 @@ def test_only_formats_that_can_be_written_are_written(name, tmp_path):
 
 
 def test_importing_the_formats_imports_neither_h5py_nor_numba():
-    code = "import sys, refquant.formats; print(sorted({'h5py', 'numba'} & set(sys.modules)))"
+    code = "import sys, refquant.formats.catalogue as _; print({'h5py', 'numba'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run.stdout.strip() == "set()"

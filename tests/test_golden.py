@@ -13,7 +13,7 @@ from small_model import STEM, small_model
 
 from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
-from refquant.formats import save_model
+from refquant.formats.catalogue import save_model
 from refquant.graph.architecture import build
 from refquant.graph.walk import walk
 from refquant.study.golden import record_golden

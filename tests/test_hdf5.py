@@ -17,14 +17,14 @@ from nasty import NASTY
 from small_model import DECODE, HEAD, JOINED, STEM, quantized, same, saved, small_model, with_node
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 from refquant.formats.hdf5_check import DTYPES
 from refquant.formats.maps import OUTPUTS
 from refquant.formats.model_check import ARRAYS, ATTRIBUTES
 from refquant.graph.architecture import build
 from refquant.graph.fold import fold
 from refquant.graph.graph import Node, cast
-from refquant.ops import OPS
+from refquant.ops.catalogue import OPS
 from refquant.quant.granularity import GRANULARITIES
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.quant.schemes import every_scheme
@@ -260,7 +260,8 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
 
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]; from small_model import *\n"
-        "from refquant.formats import BadInput, save_model\n"
+        "from refquant.arrays.errors import BadInput\n"
+        "from refquant.formats.catalogue import save_model\n"
         "try: save_model(quantized(), sys.argv[1])\n"
         "except BadInput as error: sys.exit(str(error))"
     )

@@ -20,7 +20,7 @@ from hostile_hdf5 import (
 from small_model import DECODE, HEAD, JOINED, STEM, quantized, small_model
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 from refquant.graph.graph import Model, Node
 from refquant.quant.recipe import quantize_model, uniform
 

@@ -17,7 +17,8 @@ from hostile_hdf5 import Change, changed, extra, message
 from small_model import HEAD, STEM, quantized, same, saved, small_model
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import hdf5, load_model, save_model
+from refquant.formats import hdf5
+from refquant.formats.catalogue import load_model, save_model
 
 # Objects that no model file has. They are found before the content is looked at.
 

@@ -9,7 +9,7 @@ from refquant.ops import native
 FOLDER = Path(native.__file__).parent
 HASHED = sorted({path for pattern in native.PARTS for path in FOLDER.glob(pattern)})
 # What of these Python alone runs: decorators, and definitions of what is jitted elsewhere.
-PYTHON_ALONE = {"jit.py", "native.py", "activation.py"}
+PYTHON_ALONE = {"jit.py", "native.py", "activation.py", "fma.py", "loops.py"}
 
 
 def modules_of_ops(path: Path) -> set[str]:

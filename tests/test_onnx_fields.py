@@ -8,7 +8,8 @@ onnx = pytest.importorskip("onnx")
 from onnx import helper  # noqa: E402
 
 from refquant.arrays.errors import BadInput  # noqa: E402
-from refquant.formats import load_model, onnx_fields  # noqa: E402
+from refquant.formats import onnx_fields  # noqa: E402
+from refquant.formats.catalogue import load_model  # noqa: E402
 from refquant.formats.onnx_evaluate import evaluate  # noqa: E402
 from refquant.formats.onnx_fields import check_fields  # noqa: E402
 from refquant.formats.onnx_graph import Converter, MapOf  # noqa: E402

@@ -6,8 +6,8 @@ from arrays_of_interest import same_bits
 
 from refquant.arrays.errors import BadInput
 from refquant.arrays.packed import PackedWeights, group_parts, pack_weights
-from refquant.ops.conv import conv_loops
 from refquant.ops.conv_fast import conv_fast
+from refquant.ops.loops import conv_loops
 from refquant.ops.panels import codes_of, from_panels, masks_of, panels_of, to_panels
 
 SHAPE = (35, 21, 3, 3)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.quant import find_scheme
 from refquant.quant.affine import AFFINE
+from refquant.quant.schemes import find_scheme
 
 MINMAX = find_scheme("affine:minmax")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.quant import find_scheme, quantize
-from refquant.quant.schemes import SCHEMES
+from refquant.quant.schemes import SCHEMES, find_scheme
+from refquant.quant.tensor import quantize
 
 
 def test_a_worked_example():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refquant.cli.main import main
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 from refquant.graph.architecture import build
 from refquant.quant.tensor import QuantizedTensor
 

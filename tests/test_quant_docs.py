@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from refquant.quant import GRANULARITIES, SCHEMES, every_scheme, find_scheme
-from refquant.quant.granularity import ALIASES
+from refquant.quant.granularity import ALIASES, GRANULARITIES
 from refquant.quant.recipe import parse
+from refquant.quant.schemes import SCHEMES, every_scheme, find_scheme
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "quantization.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from refquant.quant import SCHEMES, find_scheme
+from refquant.quant.schemes import SCHEMES, find_scheme
 
 UNIT = 2**149
 GROUPS, N = 100, 1000

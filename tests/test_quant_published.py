@@ -9,7 +9,7 @@ per operation, three of them.
 import numpy as np
 import pytest
 
-from refquant.quant import find_scheme
+from refquant.quant.schemes import find_scheme
 
 BITS = (2, 3, 4, 8)
 X = (np.random.default_rng(3).standard_t(4, size=(40, 300)) * 0.05).astype(np.float32)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from refquant.quant import find_scheme, quantize
 from refquant.quant.pwlq import maximum_of, params_of
+from refquant.quant.schemes import find_scheme
+from refquant.quant.tensor import quantize
 
 FORMS = ("pwlq", "pwlq-eq3", "pwlq-code", "pwlq-overlap")
 

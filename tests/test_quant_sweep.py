@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from nasty import NASTY
 
-from refquant.quant import GRANULARITIES, SCHEMES, every_scheme, find_scheme, quantize
-from refquant.quant.granularity import find_granularity
+from refquant.quant.granularity import GRANULARITIES, find_granularity
 from refquant.quant.scheme import BITS
+from refquant.quant.schemes import SCHEMES, every_scheme, find_scheme
+from refquant.quant.tensor import quantize
 
 NAMES = [scheme.name for scheme in every_scheme()]
 CORRECTED = [f"{name}+bc" for name in SCHEMES]

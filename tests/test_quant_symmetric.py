@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from refquant.quant import find_scheme
+from refquant.quant.schemes import find_scheme
 from refquant.quant.symmetric import SYMMETRIC
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.quant import every_scheme, find_scheme, quantize
 from refquant.quant.scheme import round_up
+from refquant.quant.schemes import every_scheme, find_scheme
+from refquant.quant.tensor import quantize
 
 W = np.random.default_rng(0).standard_normal((4, 6, 3, 3)).astype(np.float32)
 

@@ -17,7 +17,7 @@ from make_checkpoint import network, stripped
 from state_dict_writer import save_legacy, state_dict
 from torch_objects import Objects, save
 
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 
 pytest.importorskip("onnx")
 library = pytest.importorskip("safetensors.numpy")
@@ -31,7 +31,7 @@ ROOM = 2**26
 DOORS = ("zip", "legacy", "safetensors", "darknet", "hdf5", "onnx")
 READ = """
 import pathlib, re, sys
-from refquant.formats import load_model
+from refquant.formats.catalogue import load_model
 
 def most():
     text = pathlib.Path("/proc/self/status").read_text()

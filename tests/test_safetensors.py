@@ -9,7 +9,8 @@ from make_checkpoint import network, write
 from state_dict_writer import state_dict
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import load_model, safetensors_file, save_model
+from refquant.formats import safetensors_file
+from refquant.formats.catalogue import load_model, save_model
 from refquant.formats.safetensors_file import tensors_in
 
 library = pytest.importorskip("safetensors.numpy")

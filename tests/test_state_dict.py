@@ -8,7 +8,7 @@ from state_dict_writer import save_legacy, state_dict, tensors
 from torch_objects import Objects, save
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 from refquant.formats.state_dict import Tensors
 from refquant.formats.state_dict import network as network_of
 from refquant.formats.tensor_names import canonical, hint

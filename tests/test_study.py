@@ -20,8 +20,7 @@ from refquant.detect.coco_json import Category
 from refquant.detect.dataset import find_dataset
 from refquant.detect.evaluate import evaluate
 from refquant.detect.workers import process_pool
-from refquant.quant import quantize_model
-from refquant.quant.recipe import uniform
+from refquant.quant.recipe import quantize_model, uniform
 from refquant.study.bootstrap import compare
 from refquant.study.store import Store
 from refquant.study.sweep import Work, study

@@ -9,9 +9,8 @@ from small_model import small_model
 from study_cells import make_grid_data, noisy_cells, run
 
 from refquant.graph.graph import Node
-from refquant.quant import quantize_model
 from refquant.quant.accounting import accounting
-from refquant.quant.recipe import uniform
+from refquant.quant.recipe import quantize_model, uniform
 from refquant.study import yolov7_memory
 from refquant.study.bootstrap import VERDICTS
 from refquant.study.claims import FAILS, HOLDS, NOT, OPEN, REPRODUCED, claims, judged

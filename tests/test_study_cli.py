@@ -11,7 +11,7 @@ import pytest
 from study_cells import make_grid_data, noisy_cells
 
 from refquant.cli.main import main
-from refquant.formats import save_model
+from refquant.formats.catalogue import save_model
 
 posix = pytest.mark.skipif(os.name != "posix", reason="sets POSIX limits")
 

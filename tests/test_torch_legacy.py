@@ -12,7 +12,7 @@ from state_dict_writer import SOURCE_TEXT, save_legacy
 from torch_objects import Objects
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import load_model, save_model
+from refquant.formats.catalogue import load_model, save_model
 from refquant.formats.torch_checkpoint import read
 from refquant.formats.torch_legacy import START, open_legacy
 

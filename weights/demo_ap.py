@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from refquant.detect.letterbox import Letterbox, fit, letterbox, to_image
 from refquant.graph.architecture import STRIDES
-from refquant.ops.head import decode_fast
+from refquant.ops.fast import decode_fast
 from refquant.ops.nms import candidates, nms
 
 from .scenes import SIDE

@@ -16,7 +16,7 @@ from refquant.detect.dataset import DataSet, find_dataset
 from refquant.detect.draw import draw
 from refquant.detect.image import read_image
 from refquant.detect.predict import Detections, detect
-from refquant.formats import load_model
+from refquant.formats.catalogue import load_model
 
 from .scenes import NAMES, SIDE
 

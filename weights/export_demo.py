@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from refquant.detect.letterbox import fit, letterbox, to_input
-from refquant.formats import save_model
+from refquant.formats.catalogue import save_model
 from refquant.graph.architecture import ARCHITECTURES, Architecture, layers_of
 from refquant.graph.fold import fold
 from refquant.graph.graph import Model, cast, count

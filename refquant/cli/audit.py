@@ -140,7 +140,7 @@ def run_grid(options: argparse.Namespace) -> int:
     """Every scheme, granularity and width; of all layers or of one."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from refquant.formats import load_model
+    from refquant.formats.catalogue import load_model
     from refquant.study.audit_grid import grid, weights_of
 
     weights = weights_of(load_model(options.model))
@@ -170,7 +170,7 @@ CODE_COLUMNS = ("code", "level", "count", "lowest", "highest")
 
 def models(options: argparse.Namespace) -> tuple[Any, Any]:
     """The model as it is stored, and the one to compare with in the same form."""
-    from refquant.formats import load_model
+    from refquant.formats.catalogue import load_model
     from refquant.study.audit import check_folding
 
     model = load_model(options.model, fold=False)

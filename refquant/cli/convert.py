@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from refquant.formats import load_model, save_model
+    from refquant.formats.catalogue import load_model, save_model
 
     model = load_model(options.model, fold=not options.no_fold, arch=options.arch, eps=options.eps)
     output = options.output or default_output(options.model)

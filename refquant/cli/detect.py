@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from refquant.formats import load_model
+    from refquant.formats.catalogue import load_model
 
     paths = image_files(options.images)
     targets = target_files(paths, options.output)

@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
 def measure(options: argparse.Namespace, dataset: "DataSet", log: Path | None) -> "CocoStats":
     """The evaluation that the options ask for."""
     from refquant.detect.evaluate import evaluate
-    from refquant.formats import load_model
+    from refquant.formats.catalogue import load_model
 
     model = load_model(options.model)
     say_matches(model, dataset)

@@ -41,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from refquant.formats import load_model
+    from refquant.formats.catalogue import load_model
     from refquant.study.golden import record_golden
 
     if options.npz != (options.output.suffix.lower() == ".npz"):

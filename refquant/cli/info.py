@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from refquant.formats import load_model
+    from refquant.formats.catalogue import load_model
     from refquant.quant.accounting import accounting
 
     stored = load_model(options.model, fold=False)

@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from refquant.arrays.errors import BadInput
-    from refquant.formats import load_model, save_model
+    from refquant.formats.catalogue import load_model, save_model
     from refquant.quant.accounting import accounting
     from refquant.quant.recipe import quantize_model, with_default
 

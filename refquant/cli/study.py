@@ -124,7 +124,7 @@ def report_folder(options: argparse.Namespace) -> Path:
 
 def studied(options: argparse.Namespace) -> Mapping[str, Any]:
     """The study that the options ask for, its report written."""
-    from refquant.formats import load_model
+    from refquant.formats.catalogue import load_model
     from refquant.study.report import write_report
     from refquant.study.sweep import Work, study
 

@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
 
 def report_of(options: argparse.Namespace) -> "Report":
     """The report on tensors."""
-    from refquant.formats import load_model
+    from refquant.formats.catalogue import load_model
     from refquant.study.declared import Declared
     from refquant.study.mapping import read_mapping
     from refquant.study.verify import verify
@@ -121,7 +121,7 @@ def report_of(options: argparse.Namespace) -> "Report":
 
 def run_codes(options: argparse.Namespace) -> int:
     """Compare another quantizer's codes and scales with a quantized model's."""
-    from refquant.formats import load_model
+    from refquant.formats.catalogue import load_model
     from refquant.study.codes import EQUAL, NOT_GIVEN, compare_codes
     from refquant.study.tensors import integers_of
 

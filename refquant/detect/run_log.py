@@ -37,7 +37,7 @@ from refquant.arrays.errors import BadInput
 from refquant.detect.results_json import Result
 from refquant.detect.tasks import Job, Outcome, Task
 from refquant.graph.graph import Model, array_of
-from refquant.ops import OPS
+from refquant.ops.catalogue import OPS
 
 FORMAT = "refquant evaluation log"
 FORMAT_VERSION = 1

@@ -18,8 +18,8 @@ import numpy as np
 from refquant.arrays.errors import BadInput
 from refquant.formats.maps import check_maps
 from refquant.graph.graph import INPUT, Array, Model, Node
-from refquant.ops import OPS
 from refquant.ops.activation import ACTIVATIONS
+from refquant.ops.catalogue import OPS
 
 MOST_NODES = 10_000
 FLOATS = ("float32", "float16")

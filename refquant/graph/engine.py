@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from refquant.arrays.packed import PackedWeights
 from refquant.graph.graph import Model, Node, array_of
 from refquant.graph.network import Network
-from refquant.ops import OPS
 from refquant.ops.blocked import aligned, cutter
+from refquant.ops.catalogue import OPS
 from refquant.ops.panels import PackedPanels, Panels, panel_bytes, panels_of
 from refquant.ops.tiles import tiles_for_this_cpu, vectors_for
 

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.graph.plan import can_plan
-from refquant.ops import OPS
+from refquant.ops.catalogue import OPS
+from refquant.ops.fast import FAST
 from refquant.ops.subnormals import warn_if_flushed
 
 ARITHMETICS = ("fast", "ref", "math")
@@ -80,10 +81,10 @@ def run_node(
     """The output of one node from its inputs."""
     op = OPS[node.op]
     arrays = {name: array_of(node.arrays[name]) for name in op.arrays if name in node.arrays}
-    options: dict[str, Any] = dict(node.attributes)
-    if arithmetic == "fast" and op.threaded:
-        options["threads"] = threads
-    return getattr(op, arithmetic)(*inputs, **arrays, **options)
+    if arithmetic != "fast":
+        return getattr(op, arithmetic)(*inputs, **arrays, **node.attributes)
+    options = {"threads": threads} if op.name == "conv" else {}
+    return FAST[op.name](*inputs, **arrays, **node.attributes, **options)
 
 
 def check_arguments(model: Model, x: NDArray[Any], arithmetic: str, threads: int) -> None:

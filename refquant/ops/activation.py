@@ -106,33 +106,20 @@ def leaky_math(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(x > 0, x, 0.1 * x)
 
 
-def _jitted(name: str) -> Callable[[Array], Array]:
-    """The loop `name` of activation_loops.py, imported (with Numba) when it is first called."""
-
-    def run(x: Array) -> Array:
-        from refquant.ops import activation_loops
-
-        flat = np.ascontiguousarray(x).reshape(-1)
-        return getattr(activation_loops, name)(flat).reshape(x.shape)
-
-    return run
-
-
 class Activation(NamedTuple):
-    """An activation: `math` in float64, `ref` that defines the bits, `fast` that equals `ref`."""
+    """An activation: `math` in float64, and `ref`, which defines the bits."""
 
     name: str
     math: Callable[[NDArray], NDArray]
     ref: Callable[[Array], Array]
-    fast: Callable[[Array], Array]
 
 
 ACTIVATIONS = Table(
     "activation",
     (
-        Activation("linear", linear, linear, linear),
-        Activation("silu", silu_math, silu_ref, _jitted("silu_loop")),
-        Activation("leaky", leaky_math, leaky_ref, _jitted("leaky_loop")),
-        Activation("sigmoid", sigmoid_math, sigmoid_ref, _jitted("sigmoid_loop")),
+        Activation("linear", linear, linear),
+        Activation("silu", silu_math, silu_ref),
+        Activation("leaky", leaky_math, leaky_ref),
+        Activation("sigmoid", sigmoid_math, sigmoid_ref),
     ),
 )

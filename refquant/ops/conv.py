@@ -30,9 +30,6 @@ Error   |y - conv_math| <= (n + 1) * 2**-24 * (sum |x*weight| + |bias|) + n * 2*
 Ranks   these equations > conv_ref > conv_loops and every fast kernel. conv_ref needs no compiler.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -109,47 +106,3 @@ def conv_ref(
                         acc = fma_ref(pixel, weight[:, c, r, s, None, None], acc)  # (3)
         total = total + acc  # (4)
     return ACTIVATIONS[activation].ref(total)
-
-
-def conv_loops(
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    activation: str = "linear",
-    threads: int = 1,
-) -> Array:
-    """`conv_ref` bit for bit, by the jitted loops of conv_loops.py."""
-    # Here, because it imports Numba: seconds, not ms.
-    from refquant.ops.conv_loops import conv_rows
-
-    filters, _, kernel_rows, kernel_columns = weight.shape
-    height = output_size(x.shape[2], kernel_rows, stride, padding)
-    width = output_size(x.shape[3], kernel_columns, stride, padding)
-    start = np.zeros(filters, np.float32) if bias is None else np.ascontiguousarray(bias)
-    filters_last = np.ascontiguousarray(weight.transpose(1, 2, 3, 0))
-    y = np.empty((x.shape[0], filters, height, width), np.float32)
-    for n in range(x.shape[0]):
-        image = np.ascontiguousarray(pad(x[n], padding).transpose(1, 2, 0))
-        out = np.empty((height, width, filters), np.float32)
-
-        def rows(first: int, last: int, image: Array = image, out: Array = out) -> None:
-            block = channels_per_block(weight.shape)
-            conv_rows(image, filters_last, start, stride, block, first, last, out)
-
-        share_rows(rows, height, threads)
-        y[n] = out.transpose(2, 0, 1)
-    return ACTIVATIONS[activation].fast(y)
-
-
-def share_rows(work: Callable[[int, int], None], rows: int, threads: int) -> None:
-    """Call work(first, last) over 0 ... rows - 1 in slices, on `threads` threads."""
-    if threads == 1 or rows == 1:
-        work(0, rows)
-        return
-    size = max(1, rows // (8 * threads))
-    with ThreadPoolExecutor(threads) as pool:
-        # list() waits for all slices and raises what a slice raised.
-        list(pool.map(lambda first: work(first, min(first + size, rows)), range(0, rows, size)))

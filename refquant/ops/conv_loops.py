@@ -1,7 +1,8 @@
 """The convolution as plain loops: the kernel to read, and the twin that the tests hold tiles to.
 
 It follows the definition in conv.py line by line, equation numbers and all, and gives its bits.
-Only the order of the memory differs, so that the innermost loop walks over neighbours:
+Python runs it as it stands; loops.py compiles it with Numba, and then it is quick enough for wide
+sweeps. Only the order of the memory differs, so that the innermost loop walks over neighbours:
     x        (H, W, C) float32    one image, already padded with +0.0, channels last
     weight   (C, R, S, F) float32 filters last
     out      (P, Q, F) float32    channels last
@@ -12,25 +13,21 @@ pixel are independent, so they run side by side, one rounding per step each.
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.jit import kernel
-from refquant.ops.simd import fma
+from refquant.ops.fma import fma
 
 
-@kernel
-def conv_rows(
+def conv_image(
     x: NDArray[np.float32],
     weight: NDArray[np.float32],
     bias: NDArray[np.float32],
     stride: int,
     channels_per_block: int,
-    first_row: int,
-    last_row: int,
     out: NDArray[np.float32],
 ) -> None:
-    """Fill output rows first_row ... last_row - 1 of `out`; threads share an image by its rows."""
+    """Fill `out`, the output of one image."""
     channels, kernel_rows, kernel_columns, filters = weight.shape
     acc = np.empty(filters, np.float32)
-    for p in range(first_row, last_row):
+    for p in range(out.shape[0]):
         for q in range(out.shape[1]):
             total = out[p, q]
             total[:] = bias  # (1)

@@ -37,3 +37,8 @@ def fma_ref(x: Float32, w: Float32, acc: Float32) -> NDArray[np.float32]:
         step = np.where((e > 0) == (s > 0), np.int64(1), np.int64(-1))
         odd = np.where(inexact, bits + step, bits).view(np.float64)
         return odd.astype(np.float32)  # (4)
+
+
+def fma(x: np.float32, w: np.float32, acc: np.float32) -> np.float32:
+    """`fma_ref` of three numbers; in compiled code the processor's own instruction."""
+    return np.float32(fma_ref(x, w, acc))

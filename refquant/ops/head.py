@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from refquant.ops.activation import ACTIVATIONS
 
 
-def _decode(
+def decode(
     raw: tuple[NDArray, ...],
     anchors: NDArray,
     strides: tuple[int, ...],
     dtype: type,
     sigmoid: Callable[[NDArray], NDArray],
 ) -> NDArray:
+    """The equations in `dtype`, with a sigmoid of that dtype."""
     levels = []
     half, two = dtype(0.5), dtype(2.0)
     for level, level_anchors, stride in zip(raw, anchors.astype(dtype), strides, strict=True):
@@ -51,14 +52,9 @@ def _decode(
 def decode_math(*raw: NDArray, anchors: NDArray, strides: tuple[int, ...]) -> NDArray:
     """The equations in float64."""
     exact = tuple(np.asarray(level, np.float64) for level in raw)
-    return _decode(exact, anchors, strides, np.float64, ACTIVATIONS["sigmoid"].math)
+    return decode(exact, anchors, strides, np.float64, ACTIVATIONS["sigmoid"].math)
 
 
 def decode_ref(*raw: NDArray, anchors: NDArray, strides: tuple[int, ...]) -> NDArray:
     """The arithmetic: float32."""
-    return _decode(raw, anchors, strides, np.float32, ACTIVATIONS["sigmoid"].ref)
-
-
-def decode_fast(*raw: NDArray, anchors: NDArray, strides: tuple[int, ...]) -> NDArray:
-    """As decode_ref, with the jitted sigmoid."""
-    return _decode(raw, anchors, strides, np.float32, ACTIVATIONS["sigmoid"].fast)
+    return decode(raw, anchors, strides, np.float32, ACTIVATIONS["sigmoid"].ref)

@@ -37,8 +37,9 @@ FOLDER = Path(__file__).parent
 # The files whose text becomes part of kernels.
 PARTS = (
     "*_kernel.py",
-    "*_loops.py",
+    "*loops.py",
     "activation.py",
+    "fma.py",
     "jit.py",
     "native.py",
     "simd.py",

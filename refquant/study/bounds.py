@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from refquant.graph.graph import Node, array_of
 from refquant.graph.walk import run_node
-from refquant.ops import OPS
 from refquant.ops.activation import sigmoid_math, silu_math
+from refquant.ops.catalogue import OPS
 from refquant.ops.norm import scale_and_shift
 from refquant.ops.routing import add
 from refquant.study.declared import UNDERFLOW, Declared

@@ -188,7 +188,7 @@ class Golden:
         if not self.has(INPUT, "model"):
             name = self.root["model"].get("name")
             raise BadInput(self.path, "holds no model", f"name it with --model (it was {name!r})")
-        from refquant.formats import load_model
+        from refquant.formats.catalogue import load_model
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.h5"

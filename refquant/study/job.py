@@ -178,7 +178,8 @@ class Job:
 
     def explanation(self, node: Node, inputs: list[Enclosed], golden: NDArray[np.float32]) -> Row:
         """The named cause of a wrong node, and a note on declarations under which it is right."""
-        from refquant.study.blame import explain, plain_note
+        from refquant.study.blame.catalogue import explain
+        from refquant.study.blame.plain import plain_note
 
         found = self.tensor(node.name) if self.usable(node.name) else None
         if found is None:
@@ -221,7 +222,8 @@ def undeclared(node: Node, inputs: list[Enclosed], found: Array, declared: Decla
 
 def cause_of_input(found: Array, x: NDArray[np.float32]) -> Row:
     """The cause of a wrong input tensor."""
-    from refquant.study.blame import explain_input, plain_note
+    from refquant.study.blame.input_causes import explain_input
+    from refquant.study.blame.plain import plain_note
 
     return {"cause": explain_input(found, x), "note": plain_note(found, x)}
 

@@ -23,11 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from refquant.formats import save_model
+from refquant.formats.catalogue import save_model
 from refquant.graph.graph import Model, array_of
-from refquant.quant import quantize_model
 from refquant.quant.accounting import Stored, accounting, nominal_total, unfolded_fp16
-from refquant.quant.recipe import uniform
+from refquant.quant.recipe import quantize_model, uniform
 from refquant.study.configurations import Configuration, FilterSaving
 
 

@@ -26,7 +26,7 @@ from h5py import h5d, h5g, h5z
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import first_bytes
+from refquant.formats.catalogue import first_bytes
 from refquant.formats.hdf5_superblock import SIGNATURE, check_superblock
 
 Array = NDArray[Any]

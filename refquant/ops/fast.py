@@ -1,0 +1,53 @@
+"""FAST: for every operation the function that gives the bits of its `ref`, sooner.
+
+An operation that is not named here only moves data, or rounds once per element: its `ref` is as
+fast as anything. Networks do not come this way, they run as one program (network.py); single
+nodes do, in `walk` of graphs that cannot be planned, in verification and in tests.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.ops.catalogue import OPS
+from refquant.ops.conv_fast import conv_fast
+from refquant.ops.head import decode
+from refquant.ops.pool import max_pool_fast
+
+Array = NDArray[np.float32]
+
+
+def _jitted(name: str) -> Callable[[Array], Array]:
+    """The loop `name` of activation_loops.py, imported (with Numba) when it is first called."""
+
+    def run(x: Array) -> Array:
+        from refquant.ops import activation_loops
+
+        flat = np.ascontiguousarray(x).reshape(-1)
+        return getattr(activation_loops, name)(flat).reshape(x.shape)
+
+    return run
+
+
+FAST_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "linear": lambda x: x,
+    "silu": _jitted("silu_loop"),
+    "leaky": _jitted("leaky_loop"),
+    "sigmoid": _jitted("sigmoid_loop"),
+}
+
+
+def decode_fast(*raw: NDArray, anchors: NDArray, strides: tuple[int, ...]) -> NDArray:
+    """`decode_ref` with the jitted sigmoid."""
+    return decode(raw, anchors, strides, np.float32, FAST_ACTIVATIONS["sigmoid"])
+
+
+FAST: dict[str, Callable[..., NDArray[Any]]] = {
+    **{op.name: op.ref for op in OPS.values()},
+    "conv": conv_fast,
+    "max_pool": max_pool_fast,
+    **{name: fast for name, fast in FAST_ACTIVATIONS.items() if name in OPS},
+    "decode": decode_fast,
+}

@@ -30,10 +30,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refquant.detect.dataset import DataSet, read_dataset
-from refquant.detect.evaluate import evaluate
-from refquant.detect.score import score
-from refquant.detect.workers import process_pool
+from refquant.detection.dataset import DataSet, read_dataset
+from refquant.detection.evaluate import evaluate
+from refquant.detection.score import score
+from refquant.detection.workers import process_pool
 from refquant.formats.catalogue import load_model
 from refquant.graph.graph import Model
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from quantize import PHOTOS, append
 
-from refquant.detect.draw import draw
-from refquant.detect.image import read_image
-from refquant.detect.predict import Detections, detect
+from refquant.detection.draw import draw
+from refquant.detection.image import read_image
+from refquant.detection.predict import Detections, detect
 from refquant.formats.catalogue import load_model
 from refquant.ops.nms import overlap
 from refquant.quant.recipe import quantize_model, uniform

@@ -21,9 +21,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from refquant.detect.dataset import DataSet, read_dataset
-from refquant.detect.evaluate import evaluate
-from refquant.detect.score import CocoStats, score
+from refquant.detection.dataset import DataSet, read_dataset
+from refquant.detection.evaluate import evaluate
+from refquant.detection.score import CocoStats, score
 from refquant.formats.catalogue import load_model
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.study.bootstrap import compare

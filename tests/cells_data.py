@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 from white_cells import NAMES, white_cells
 
-from refquant.detect.dataset import find_dataset
-from refquant.detect.evaluate import evaluate
-from refquant.detect.results_json import write_results
-from refquant.detect.workers import process_pool
+from refquant.detection.dataset import find_dataset
+from refquant.detection.evaluate import evaluate
+from refquant.detection.results_json import write_results
+from refquant.detection.workers import process_pool
 
 OPTIONS = {"size": 96, "protocol": "yolov7", "batch": 3}
 

@@ -284,7 +284,7 @@ def annotations() -> Target:
     import encodings.utf_32_be
     import encodings.utf_32_le  # noqa: F401
 
-    from refquant.detect.coco_json import read_annotations
+    from refquant.detection.coco_json import read_annotations
 
     box = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [5, 5, 20, 20], "area": 400}
     document = {
@@ -296,7 +296,7 @@ def annotations() -> Target:
 
 
 def image() -> Target:
-    from refquant.detect.image import PER_BYTE, read_image
+    from refquant.detection.image import PER_BYTE, read_image
 
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     seeds = []

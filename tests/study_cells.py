@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from white_cells import NAMES, scene, white_cells
 
-from refquant.detect.dataset import find_dataset
+from refquant.detection.dataset import find_dataset
 from refquant.graph.graph import Model
 from refquant.study.configurations import Configuration
 from refquant.study.sweep import Work, study

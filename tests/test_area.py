@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.area import overlaps, resize_fast, resize_ref
+from refquant.detection.area import overlaps, resize_fast, resize_ref
 
 BOTH = pytest.mark.parametrize("resize", [resize_ref, resize_fast])
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from white_cells import white_cells
 
-from refquant.detect import area, resize
-from refquant.detect.batch_shapes import batch_nets, loaded, net_of, place_in
-from refquant.detect.letterbox import letterbox, to_image
-from refquant.detect.predict import YOLOV7, place_of, predict
+from refquant.detection import area, resize
+from refquant.detection.batch_shapes import batch_nets, loaded, net_of, place_in
+from refquant.detection.letterbox import letterbox, to_image
+from refquant.detection.predict import YOLOV7, place_of, predict
 
 # image, size, stride, loaded, net, bars (top, bottom, left, right); (w, h), a batch of one
 TABLE = [

@@ -8,7 +8,7 @@ import pytest
 from test_evaluate import data, random_case, result, truth
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.score import score
+from refquant.detection.score import score
 from refquant.study.bootstrap import (
     ap_ref,
     average_precision,

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.detect import coco_json
-from refquant.detect.coco_json import json_in, read_annotations
+from refquant.detection import coco_json
+from refquant.detection.coco_json import json_in, read_annotations
 
 
 def test_a_worked_example(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.dataset import (
+from refquant.detection.dataset import (
     find_dataset,
     match_classes,
     matched_by_order,

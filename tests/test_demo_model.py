@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refquant.detect.dataset import find_dataset
-from refquant.detect.evaluate import evaluate
-from refquant.detect.image import read_image
-from refquant.detect.letterbox import fit, letterbox, to_input
+from refquant.detection.dataset import find_dataset
+from refquant.detection.evaluate import evaluate
+from refquant.detection.image import read_image
+from refquant.detection.letterbox import fit, letterbox, to_input
 from refquant.formats.catalogue import load_model
 from refquant.formats.official import weights_folder
 from refquant.graph.walk import walk

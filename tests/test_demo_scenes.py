@@ -9,7 +9,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from refquant.detect.dataset import find_dataset
+from refquant.detection.dataset import find_dataset
 from weights import scene_files, scenes, shapes
 from weights.shapes import CLASSES, CLUTTER, Pose
 

@@ -21,7 +21,7 @@ from make_checkpoint import network, stripped
 from state_dict_writer import save_legacy, state_dict, tensors
 from torch_objects import Objects, save
 
-from refquant.detect.predict import detect
+from refquant.detection.predict import detect
 from refquant.formats.catalogue import FORMATS, load_model, save_model
 from refquant.formats.onnx_export import export_onnx
 

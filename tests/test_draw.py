@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refquant.detect.draw import (
+from refquant.detection.draw import (
     PALETTE,
     Area,
     choose_font,
@@ -14,7 +14,7 @@ from refquant.detect.draw import (
     text_colour,
     text_size,
 )
-from refquant.detect.predict import Detections
+from refquant.detection.predict import Detections
 
 NAMES = ("person", "bus")
 GREEN = np.full((300, 400, 3), (20, 90, 40), np.uint8)

@@ -15,13 +15,13 @@ from pycocotools.cocoeval import COCOeval
 from white_cells import NAMES, scene, white_cells
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.coco_json import Category, Picture, Truth
-from refquant.detect.dataset import DataSet, find_dataset
-from refquant.detect.evaluate import evaluate
-from refquant.detect.predict import YOLOV7, Detections
-from refquant.detect.results_json import in_order, results_of
-from refquant.detect.score import NUMBERS, score
-from refquant.detect.tasks import check_size, jobs_of
+from refquant.detection.coco_json import Category, Picture, Truth
+from refquant.detection.dataset import DataSet, find_dataset
+from refquant.detection.evaluate import evaluate
+from refquant.detection.predict import YOLOV7, Detections
+from refquant.detection.results_json import in_order, results_of
+from refquant.detection.score import NUMBERS, score
+from refquant.detection.tasks import check_size, jobs_of
 
 CATEGORIES = (Category(3, "cat"), Category(8, "dog"))
 
@@ -331,7 +331,7 @@ def test_nothing_is_printed(folder, capsys):
 @pytest.mark.slow
 def test_a_real_model_has_a_plausible_ap_on_real_images(real):
     checkpoint = pytest.importorskip("refquant.formats.torch_checkpoint")
-    from refquant.detect.dataset import read_dataset
+    from refquant.detection.dataset import read_dataset
 
     model = checkpoint.read(real / "weights" / "yolov5n_v6.0.pt")
     annotations = real / "coco" / "instances_val2017_official_subset.json"

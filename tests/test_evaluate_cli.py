@@ -146,7 +146,7 @@ def test_a_dask_cluster_gives_the_same_file(capsys, model, cells, tmp_path):
 
 INTERRUPTED = """
 import sys, time
-import refquant.detect.tasks as tasks
+import refquant.detection.tasks as tasks
 plain = tasks.read_image
 def slow(path):
     time.sleep(0.2)
@@ -217,7 +217,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(capsys, model, cells, tmp_pat
     run(capsys, *options, tmp_path / "whole.json")
     script = (
         "import resource, signal, sys\n"
-        "from refquant.detect.tasks import compile_kernels\n"
+        "from refquant.detection.tasks import compile_kernels\n"
         "from refquant.formats.catalogue import load_model\n"
         "compile_kernels(load_model(sys.argv[2]))\n"  # Numba writes files too
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

@@ -11,8 +11,8 @@ from PIL import Image
 from small_model import small_model
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.image import MAX_PIXELS, PER_BYTE, image_size, read_image
-from refquant.detect.predict import detect
+from refquant.detection.image import MAX_PIXELS, PER_BYTE, image_size, read_image
+from refquant.detection.predict import detect
 
 RNG = np.random.default_rng(1)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.letterbox import fit, letterbox, to_image, to_input
-from refquant.detect.resize import resize_fast
+from refquant.detection.letterbox import fit, letterbox, to_image, to_input
+from refquant.detection.resize import resize_fast
 
 # image, resized, bars (top, bottom, left, right), network input; (w, h), size 640, stride 32
 RECTANGLES = [

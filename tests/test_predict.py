@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from white_cells import scene, white_cells
 
-import refquant.detect.predict
+import refquant.detection.predict
 from refquant.arrays.errors import BadInput
-from refquant.detect.image import read_image
-from refquant.detect.predict import (
+from refquant.detection.image import read_image
+from refquant.detection.predict import (
     DETECT,
     PROTOCOLS,
     SQUARE,
@@ -80,13 +80,13 @@ def test_most_limits_the_detections():
 @pytest.mark.parametrize("mode", ["exact", "compat"])
 def test_the_mode_of_nms_is_passed_on(monkeypatch, mode):
     modes = []
-    plain = refquant.detect.predict.nms
+    plain = refquant.detection.predict.nms
 
     def spy(*arguments, **options):
         modes.append(options["mode"])
         return plain(*arguments, **options)
 
-    monkeypatch.setattr(refquant.detect.predict, "nms", spy)
+    monkeypatch.setattr(refquant.detection.predict, "nms", spy)
     detect(MODEL, scene(32, 32), size=32, nms=mode)
     assert modes == [mode]
 

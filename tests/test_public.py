@@ -31,8 +31,8 @@ def test_another_name_is_an_attribute_error():
         refquant.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("first", ["refquant.detect", "import refquant.detect.dataset"])
-def test_detect_can_be_called_again_although_a_folder_has_its_name(first):
+@pytest.mark.parametrize("first", ["refquant.detect", "import refquant.detection.dataset"])
+def test_detect_is_a_function_whatever_was_imported_before(first):
     script = (
         f"import refquant\n{first}\n"
         "model = refquant.load_model('demo')\n"

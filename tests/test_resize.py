@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.resize import resize_fast, resize_ref, taps
+from refquant.detection.resize import resize_fast, resize_ref, taps
 
 
 def random_image(rng, height, width, channels=3):

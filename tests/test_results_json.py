@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.coco_json import Category, Picture
-from refquant.detect.dataset import DataSet
-from refquant.detect.predict import Detections
-from refquant.detect.results_json import in_order, read_results, results_of, write_results
+from refquant.detection.coco_json import Category, Picture
+from refquant.detection.dataset import DataSet
+from refquant.detection.predict import Detections
+from refquant.detection.results_json import in_order, read_results, results_of, write_results
 
 IMAGES = (Picture(1, "a", None, None), Picture(2, "b", None, None))
 DATA = DataSet("data", Path("."), IMAGES, (), (Category(3, "cat"), Category(8, "dog")))

@@ -16,10 +16,10 @@ from PIL import Image
 from white_cells import white_cells
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.dataset import find_dataset
-from refquant.detect.evaluate import evaluate
-from refquant.detect.run_log import model_sha256, open_log
-from refquant.detect.tasks import Outcome
+from refquant.detection.dataset import find_dataset
+from refquant.detection.evaluate import evaluate
+from refquant.detection.run_log import model_sha256, open_log
+from refquant.detection.tasks import Outcome
 from refquant.graph.engine import prepared
 from refquant.quant.recipe import quantize_model, uniform
 

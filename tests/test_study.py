@@ -16,10 +16,10 @@ from study_cells import CONFIGURATIONS, make_grid_data, noisy_cells, run
 
 import refquant
 from refquant.arrays.errors import BadInput
-from refquant.detect.coco_json import Category
-from refquant.detect.dataset import find_dataset
-from refquant.detect.evaluate import evaluate
-from refquant.detect.workers import process_pool
+from refquant.detection.coco_json import Category
+from refquant.detection.dataset import find_dataset
+from refquant.detection.evaluate import evaluate
+from refquant.detection.workers import process_pool
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.study.bootstrap import compare
 from refquant.study.store import Store

@@ -15,12 +15,12 @@ from test_run_log import finish, posix, program, wait_for
 from white_cells import white_cells
 
 from refquant.arrays.errors import BadInput
-from refquant.detect import tasks
-from refquant.detect.dataset import find_dataset
-from refquant.detect.evaluate import evaluate
-from refquant.detect.predict import forward
-from refquant.detect.tasks import SharedModel, open_shared, shared, write_shared
-from refquant.detect.workers import dask_executor, process_pool
+from refquant.detection import tasks
+from refquant.detection.dataset import find_dataset
+from refquant.detection.evaluate import evaluate
+from refquant.detection.predict import forward
+from refquant.detection.tasks import SharedModel, open_shared, shared, write_shared
+from refquant.detection.workers import dask_executor, process_pool
 from refquant.graph.architecture import build
 
 
@@ -199,7 +199,7 @@ def test_a_dask_cluster_gives_the_same_predictions(cells, alone, cluster, tmp_pa
 @pytest.mark.slow
 def test_a_scheduler_that_is_not_there_is_told(monkeypatch):
     pytest.importorskip("distributed", reason="distributed is not installed")
-    monkeypatch.setattr("refquant.detect.workers.DASK_TIMEOUT", "1s")
+    monkeypatch.setattr("refquant.detection.workers.DASK_TIMEOUT", "1s")
     with (
         pytest.raises(BadInput, match="no Dask scheduler answers"),
         dask_executor("tcp://127.0.0.1:9"),

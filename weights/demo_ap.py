@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from refquant.detect.letterbox import Letterbox, fit, letterbox, to_image
+from refquant.detection.letterbox import Letterbox, fit, letterbox, to_image
 from refquant.graph.architecture import STRIDES
 from refquant.ops.fast import decode_fast
 from refquant.ops.nms import candidates, nms

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from refquant.arrays.atomic import atomic_path
-from refquant.detect.dataset import DataSet, find_dataset
-from refquant.detect.evaluate import CocoStats, evaluate
+from refquant.detection.dataset import DataSet, find_dataset
+from refquant.detection.evaluate import CocoStats, evaluate
 from refquant.formats.catalogue import load_model
 from refquant.graph.graph import Model
 from refquant.quant.recipe import quantize_model, uniform

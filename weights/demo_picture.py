@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from refquant.detect.dataset import DataSet, find_dataset
-from refquant.detect.draw import draw
-from refquant.detect.image import read_image
-from refquant.detect.predict import Detections, detect
+from refquant.detection.dataset import DataSet, find_dataset
+from refquant.detection.draw import draw
+from refquant.detection.image import read_image
+from refquant.detection.predict import Detections, detect
 from refquant.formats.catalogue import load_model
 
 from .scenes import NAMES, SIDE

@@ -21,7 +21,7 @@ import PIL
 import torch
 from PIL import Image
 
-from refquant.detect.letterbox import fit, letterbox, to_input
+from refquant.detection.letterbox import fit, letterbox, to_input
 from refquant.formats.catalogue import save_model
 from refquant.graph.architecture import ARCHITECTURES, Architecture, layers_of
 from refquant.graph.fold import fold

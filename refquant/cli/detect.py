@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from refquant.detect.predict import Detections
+    from refquant.detection.predict import Detections
     from refquant.graph.graph import Model
 
 EXAMPLE = """
@@ -86,8 +86,8 @@ def looked_at(
     options: argparse.Namespace, model: "Model", path: Path, target: Path | None
 ) -> dict[str, Any]:
     """What was found in one image, which is drawn into `target` if there is one."""
-    from refquant.detect.image import read_image
-    from refquant.detect.predict import detect
+    from refquant.detection.image import read_image
+    from refquant.detection.predict import detect
 
     image = read_image(path)
     detections = detect(
@@ -106,7 +106,7 @@ def looked_at(
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
     """The files named, and the images in the folders named, in the order of their names."""
-    from refquant.detect.image import SUFFIXES
+    from refquant.detection.image import SUFFIXES
 
     files: list[Path] = []
     for path in paths:
@@ -171,7 +171,7 @@ def write_picture(
     from PIL import Image
 
     from refquant.arrays.atomic import atomic_path
-    from refquant.detect.draw import draw
+    from refquant.detection.draw import draw
 
     picture = draw(image, detections, class_names)
     kind = Image.registered_extensions().get(target.suffix.lower(), "PNG")

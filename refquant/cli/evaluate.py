@@ -19,8 +19,8 @@ from refquant.cli.common import (
 from refquant.cli.workers import add_workers, executor_of, threads_of
 
 if TYPE_CHECKING:
-    from refquant.detect.dataset import DataSet
-    from refquant.detect.score import CocoStats
+    from refquant.detection.dataset import DataSet
+    from refquant.detection.score import CocoStats
     from refquant.graph.graph import Model
 
 MOST_PAIRS = 5
@@ -91,7 +91,7 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from refquant.detect.results_json import read_results, write_results
+    from refquant.detection.results_json import read_results, write_results
 
     if options.results is not None and options.results.is_dir():  # told now, not hours later
         raise BadInput(options.results, "is a folder", "name a file, such as results.json")
@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
 
 def measure(options: argparse.Namespace, dataset: "DataSet", log: Path | None) -> "CocoStats":
     """The evaluation that the options ask for."""
-    from refquant.detect.evaluate import evaluate
+    from refquant.detection.evaluate import evaluate
     from refquant.formats.catalogue import load_model
 
     model = load_model(options.model)
@@ -141,7 +141,7 @@ def measure(options: argparse.Namespace, dataset: "DataSet", log: Path | None) -
 
 def say_matches(model: "Model", dataset: "DataSet") -> None:
     """Say on stderr which classes were taken for categories of other names: it is a guess."""
-    from refquant.detect.dataset import matched_by_order
+    from refquant.detection.dataset import matched_by_order
 
     pairs = [f"{name} = {other}" for name, other in matched_by_order(model.class_names, dataset)]
     if pairs:
@@ -212,7 +212,7 @@ def comparison(
 
 def data_set(options: argparse.Namespace) -> "DataSet":
     """The data set that --data, or --images with --annotations, names."""
-    from refquant.detect.dataset import find_dataset, read_dataset
+    from refquant.detection.dataset import find_dataset, read_dataset
 
     if options.data is not None and options.images is None and options.annotations is None:
         return find_dataset(options.data, options.split)
@@ -223,7 +223,7 @@ def data_set(options: argparse.Namespace) -> "DataSet":
 
 def show(report: dict[str, Any]) -> None:
     """The twelve numbers, AP per class, and the comparison if there is one."""
-    from refquant.detect.score import NUMBERS
+    from refquant.detection.score import NUMBERS
 
     rows = [[name, text(report[name])] for name in (*NUMBERS, "images")]
     rows += [["failed", str(len(report["failed"]))]] if report["failed"] else []

@@ -20,7 +20,7 @@ from refquant.cli.evaluate import data_set, say_matches
 from refquant.cli.workers import add_workers, executor_of, threads_of
 
 if TYPE_CHECKING:
-    from refquant.detect.dataset import DataSet
+    from refquant.detection.dataset import DataSet
     from refquant.graph.graph import Model
     from refquant.study.configurations import Configuration
 
@@ -160,7 +160,7 @@ def is_demo(options: argparse.Namespace) -> bool:
 
 def chosen_data(options: argparse.Namespace) -> "DataSet":
     """The data set, or an evenly spread part of it."""
-    from refquant.detect.dataset import find_dataset
+    from refquant.detection.dataset import find_dataset
     from refquant.formats.official import weights_folder
     from refquant.study.configurations import QUICK_IMAGES
 

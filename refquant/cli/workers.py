@@ -42,11 +42,11 @@ def executor_of(options: argparse.Namespace) -> contextlib.AbstractContextManage
     if options.dask and options.workers:
         raise BadInput("--workers", "the cluster has its own workers", "leave out one of the two")
     if options.dask:
-        from refquant.detect.workers import dask_executor
+        from refquant.detection.workers import dask_executor
 
         return dask_executor(options.dask)
     if options.workers:
-        from refquant.detect.workers import process_pool
+        from refquant.detection.workers import process_pool
 
         return process_pool(options.workers)
     return contextlib.nullcontext()

@@ -35,8 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.dataset import DataSet
-from refquant.detect.results_json import Result
+from refquant.detection.dataset import DataSet
+from refquant.detection.results_json import Result
 from refquant.study.matches import FALSE, RIGHT, Matches, matches_of
 
 RECALLS = np.linspace(0.0, 1.0, 101)  # pycocotools' own

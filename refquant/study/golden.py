@@ -3,7 +3,7 @@
     record_golden(model, image, path) -> content_sha256
 
     image   a file, pixels (H, W, 3) uint8 RGB, or an input tensor x (N, 3, H, W) float32
-    x       = letterbox of the pixels by the protocol `detect` (detect/letterbox.py)
+    x       = letterbox of the pixels by the protocol `detect` (detection/letterbox.py)
     y_i     = the nodes' outputs, arithmetic version 1: the same bits on every machine      (1)
     found   = NMS of the candidates in the last output, boxes in pixels of the picture
 
@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.image import read_image
-from refquant.detect.letterbox import Letterbox, letterbox, to_image, to_input
-from refquant.detect.predict import DETECT, place_of
+from refquant.detection.image import read_image
+from refquant.detection.letterbox import Letterbox, letterbox, to_image, to_input
+from refquant.detection.predict import DETECT, place_of
 from refquant.formats import content_hash, hdf5
 from refquant.formats.node_json import group_of
 from refquant.graph.graph import INPUT, Model, Node

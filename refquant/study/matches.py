@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.detect.dataset import DataSet
-from refquant.detect.results_json import Result, in_order
-from refquant.detect.score import matched
+from refquant.detection.dataset import DataSet
+from refquant.detection.results_json import Result, in_order
+from refquant.detection.score import matched
 
 RIGHT, FALSE, IGNORED = 1, 0, -1
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.score import NUMBERS
+from refquant.detection.score import NUMBERS
 from refquant.study.claims import NOT, NOT_COMPARED, OPEN, REPRODUCED
 from refquant.study.document import Block, Cards, Document, Figure, Heading, markdown
 from refquant.study.drawing import Drawing, write_png, write_svg

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.detect.score import NUMBERS
+from refquant.detection.score import NUMBERS
 from refquant.quant.schemes import find_scheme
 from refquant.study.bootstrap import NORMAL_975, interval_of
 from refquant.study.claims import claims

@@ -3,7 +3,7 @@
     study.json                       what the folder is of: model, data, protocol (their hashes)
     state/<name>.<key>.sizes.json    sizes and errors of a configuration
     state/<name>.<key>.ap.json       average precision and its replicates
-    state/<name>.<key>.log           images done so far (detect/run_log.py); goes when all are
+    state/<name>.<key>.log           images done so far (detection/run_log.py); goes when all are
     predictions/<name>.<key>.json.gz the detections as COCO results
     results.json, results.csv, report.html, report.md, plots/    made from these, at any time
 
@@ -26,7 +26,7 @@ from typing import Any
 from refquant._version import __version__
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
-from refquant.detect.dataset import DataSet
+from refquant.detection.dataset import DataSet
 from refquant.study.configurations import Configuration
 
 FORMAT = "refquant study"

@@ -2,7 +2,7 @@
 
     1  sizes and errors of every configuration, which need no image     measure.py
     2  float32 first, then the configurations in the order given:
-       quantize, detect on every image, judge                           detect/evaluate.py
+       quantize, detect on every image, judge                           detection/evaluate.py
        AP of the same resampled sets of images for every configuration  bootstrap.py
     3  losses, intervals, Pareto fronts, claims                         results.py
 
@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.dataset import DataSet, match_classes
-from refquant.detect.evaluate import evaluate, protocol_of
-from refquant.detect.run_log import model_sha256
-from refquant.detect.score import NUMBERS
+from refquant.detection.dataset import DataSet, match_classes
+from refquant.detection.evaluate import evaluate, protocol_of
+from refquant.detection.run_log import model_sha256
+from refquant.detection.score import NUMBERS
 from refquant.formats.hdf5 import ARITHMETIC_VERSION
 from refquant.formats.official import official_name
 from refquant.graph.graph import Model

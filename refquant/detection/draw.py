@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from refquant.detect.predict import Detections
+from refquant.detection.predict import Detections
 
 Colour = tuple[int, int, int]
 PALETTE: tuple[Colour, ...] = (

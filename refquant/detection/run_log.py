@@ -34,8 +34,8 @@ import numpy as np
 
 from refquant._version import __version__
 from refquant.arrays.errors import BadInput
-from refquant.detect.results_json import Result
-from refquant.detect.tasks import Job, Outcome, Task
+from refquant.detection.results_json import Result
+from refquant.detection.tasks import Job, Outcome, Task
 from refquant.graph.graph import Model, array_of
 from refquant.ops.catalogue import OPS
 

@@ -24,9 +24,9 @@ import numpy as np
 
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
-from refquant.detect.coco_json import Picture, Record, json_in, shown
-from refquant.detect.dataset import DataSet
-from refquant.detect.predict import Detections
+from refquant.detection.coco_json import Picture, Record, json_in, shown
+from refquant.detection.dataset import DataSet
+from refquant.detection.predict import Detections
 
 Result = dict[str, Any]
 TWO = np.float32(2.0)

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refquant.detect.dataset import DataSet
-from refquant.detect.results_json import Result, in_order
+from refquant.detection.dataset import DataSet
+from refquant.detection.results_json import Result, in_order
 
 NUMBERS = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.detect import area, resize
+from refquant.detection import area, resize
 
 GREY = 114
 BACK = ("exact", "compat", "stored")

@@ -17,11 +17,11 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.dataset import DataSet, match_classes
-from refquant.detect.predict import PROTOCOLS, Protocol
-from refquant.detect.run_log import header_of, open_log
-from refquant.detect.score import CocoStats, score
-from refquant.detect.tasks import Job, Outcome, Task, file_bytes, jobs_of, outcomes, shared
+from refquant.detection.dataset import DataSet, match_classes
+from refquant.detection.predict import PROTOCOLS, Protocol
+from refquant.detection.run_log import header_of, open_log
+from refquant.detection.score import CocoStats, score
+from refquant.detection.tasks import Job, Outcome, Task, file_bytes, jobs_of, outcomes, shared
 from refquant.graph.graph import Model
 from refquant.graph.walk import check_way
 

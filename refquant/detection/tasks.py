@@ -32,13 +32,13 @@ from typing import NamedTuple
 import numpy as np
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.batch_shapes import batch_nets
-from refquant.detect.coco_json import Picture
-from refquant.detect.dataset import DataSet
-from refquant.detect.image import image_size, read_image
-from refquant.detect.letterbox import Size
-from refquant.detect.predict import Protocol, forward, predict
-from refquant.detect.results_json import Result, results_of
+from refquant.detection.batch_shapes import batch_nets
+from refquant.detection.coco_json import Picture
+from refquant.detection.dataset import DataSet
+from refquant.detection.image import image_size, read_image
+from refquant.detection.letterbox import Size
+from refquant.detection.predict import Protocol, forward, predict
+from refquant.detection.results_json import Result, results_of
 from refquant.graph.graph import Model
 from refquant.graph.plan import can_plan
 

@@ -26,7 +26,7 @@ Source  the public YOLOv7 test path, pad 0.5; "at least 1" is for images on whic
 import math
 from collections.abc import Sequence
 
-from refquant.detect.letterbox import Letterbox, Size
+from refquant.detection.letterbox import Letterbox, Size
 
 BATCH = 32  # the public code's
 LEAST_GRID = 32

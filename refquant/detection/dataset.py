@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refquant.arrays.errors import BadInput
-from refquant.detect.coco_json import Category, Picture, Truth, read_annotations
+from refquant.detection.coco_json import Category, Picture, Truth, read_annotations
 from refquant.formats.official import weights_folder
 
 

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.arrays.table import Table
-from refquant.detect.batch_shapes import BATCH, place_in
-from refquant.detect.image import read_image
-from refquant.detect.letterbox import (
+from refquant.detection.batch_shapes import BATCH, place_in
+from refquant.detection.image import read_image
+from refquant.detection.letterbox import (
     BACK,
     Letterbox,
     Size,

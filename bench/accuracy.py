@@ -19,11 +19,11 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from refquant.engine.conv_fast import conv_fast
+from refquant.engine.walk import walk
 from refquant.graph.architecture import build
 from refquant.graph.graph import INPUT
-from refquant.graph.walk import walk
 from refquant.ops.conv import conv_math
-from refquant.ops.conv_fast import conv_fast
 
 REPORT = Path(__file__).with_suffix(".md")
 

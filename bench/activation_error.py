@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from refquant.ops import activation_loops as loops
+from refquant.engine import activation_loops as loops
 from refquant.ops.activation import SLOPE
 
 REPORT = Path(__file__).with_suffix(".md")

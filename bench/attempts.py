@@ -56,7 +56,7 @@ class Change(NamedTuple):
     new: str
 
 
-KERNEL, STEP, SIMD = "ops/conv_kernel.py", "ops/conv_step.py", "ops/simd.py"
+KERNEL, STEP, SIMD = "engine/conv_kernel.py", "engine/conv_step.py", "engine/simd.py"
 
 
 def prefetch(address: str, level: int) -> Change:
@@ -67,12 +67,12 @@ def prefetch(address: str, level: int) -> Change:
 ATTEMPTS: dict[str, tuple[Change, ...]] = {
     "the package again": (),
     "tiles of 7x4, which spill, in place of 6x4": (
-        Change("ops/tiles.py", "Tiles((6, 5, 4), 4, 1.0)", "Tiles((7, 5, 4), 4, 1.0)"),
+        Change("engine/tiles.py", "Tiles((6, 5, 4), 4, 1.0)", "Tiles((7, 5, 4), 4, 1.0)"),
         Change(SIMD, "tile_4x4 = tile(6, 4)", "tile_4x4 = tile(7, 4)"),
     ),
     "no tiles of 6x4 and 8x2": (
-        Change("ops/tiles.py", "Tiles((6, 5, 4), 4, 1.0)", "Tiles((5, 5, 4), 4, 1.0)"),
-        Change("ops/tiles.py", "Tiles((8, 5, 4), 2, 1.0)", "Tiles((5, 5, 4), 2, 1.0)"),
+        Change("engine/tiles.py", "Tiles((6, 5, 4), 4, 1.0)", "Tiles((5, 5, 4), 4, 1.0)"),
+        Change("engine/tiles.py", "Tiles((8, 5, 4), 2, 1.0)", "Tiles((5, 5, 4), 2, 1.0)"),
         Change(SIMD, "tile_4x4 = tile(6, 4)", "tile_4x4 = tile(5, 4)"),
         Change(SIMD, "tile_4x2 = tile(8, 2)", "tile_4x2 = tile(5, 2)"),
     ),
@@ -89,10 +89,10 @@ ATTEMPTS: dict[str, tuple[Change, ...]] = {
         Change(STEP, "negative_zero or not panels.finite", "True"),
     ),
     "kernel columns in the padding are multiplied": (
-        Change("ops/strips.py", "full and len(full) < len(columns)", "False"),
+        Change("engine/strips.py", "full and len(full) < len(columns)", "False"),
     ),
     "poolings are steps of their own": (
-        Change("graph/plan.py", "pools = pools_of(nodes, stem)", "pools = {}"),
+        Change("engine/plan.py", "pools = pools_of(nodes, stem)", "pools = {}"),
     ),
     "the next tile's input is not fetched": (prefetch("builder.add(window, there)", 3),),
     "the next tile's totals are not fetched": (
@@ -103,7 +103,7 @@ ATTEMPTS: dict[str, tuple[Change, ...]] = {
         Change(KERNEL, "and are_easy(output, plane, vectors)", "and vectors == 0"),
     ),
     "constants by absolute addresses": (
-        Change("ops/native.py", 'reloc="pic", codemodel="small"', 'codemodel="jitdefault"'),
+        Change("engine/native.py", 'reloc="pic", codemodel="small"', 'codemodel="jitdefault"'),
     ),
     "items for half of the cache": (Change(STEP, "CACHE = 900_000", "CACHE = 450_000"),),
     "items for twice the cache": (Change(STEP, "CACHE = 900_000", "CACHE = 1_800_000"),),
@@ -111,15 +111,15 @@ ATTEMPTS: dict[str, tuple[Change, ...]] = {
     "items of at least 256 tiles": (Change(STEP, "MANY_TILES = 64", "MANY_TILES = 256"),),
     "last items of 6 tiles": (Change(STEP, "LEAST_TILES = 24", "LEAST_TILES = 6"),),
     "items do not shrink": (Change(STEP, "        if threads > 1:", "        if False:"),),
-    "small pages": (Change("ops/blocked.py", "if size >= LARGE and", "if False and"),),
+    "small pages": (Change("engine/blocked.py", "if size >= LARGE and", "if False and"),),
     "each panel in pages of its own": (
-        Change("graph/engine.py", "new = cutter(sum(map(room_for, nodes)))", "new = aligned"),
+        Change("engine/engine.py", "new = cutter(sum(map(room_for, nodes)))", "new = aligned"),
     ),
     "planes as close as they fit": (
-        Change("ops/blocked.py", "// LINE) * LINE + LINE, row", "// LINE) * LINE, row"),
+        Change("engine/blocked.py", "// LINE) * LINE + LINE, row", "// LINE) * LINE, row"),
     ),
     "first layers not in bands": (
-        Change("graph/plan.py", "height) if in_bands else NO_STEM", "height) if 0 else NO_STEM"),
+        Change("engine/plan.py", "height) if in_bands else NO_STEM", "height) if 0 else NO_STEM"),
     ),
 }
 
@@ -129,7 +129,7 @@ PARTS: dict[str, tuple[Change, ...]] = {
     "without anything but convolutions": (
         Change(KERNEL, "if step.then != 0:", "if step.then < 0:"),
         *(
-            Change("ops/work_kernel.py", f"step.kind == {kind}:", "step.kind < 0:")
+            Change("engine/work_kernel.py", f"step.kind == {kind}:", "step.kind < 0:")
             for kind in OTHER_STEPS
         ),
     ),

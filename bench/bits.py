@@ -29,7 +29,7 @@ THREADS = (1, 2, 3, 7)
 
 def hashes(model, x, threads: int) -> list[str]:
     """sha256 of every output."""
-    from refquant.graph.walk import walk
+    from refquant.engine.walk import walk
 
     return [hashlib.sha256(y.tobytes()).hexdigest() for _, y in walk(model, x, threads=threads)]
 
@@ -39,8 +39,8 @@ def one_process(full_size: bool) -> None:
     sys.path.insert(0, str(TESTS))
     from whole_numbers import model_of_whole_numbers
 
+    from refquant.engine.tiles import tiles_for_this_cpu
     from refquant.graph.architecture import build
-    from refquant.ops.tiles import tiles_for_this_cpu
 
     golden = json.loads((TESTS / "goldens" / "forward.json").read_text())
     met = all(

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from refquant.engine.engine import Engine, prepared
+from refquant.engine.fast import decode_fast
+from refquant.engine.walk import run
 from refquant.formats.catalogue import load_model
 from refquant.graph.architecture import ARCHITECTURES, build
-from refquant.graph.engine import Engine, prepared
 from refquant.graph.graph import Model, Node, array_of
-from refquant.graph.walk import run
-from refquant.ops.fast import decode_fast
 
 SIZE = 640
 Forward = Callable[[], list[np.ndarray]]

@@ -239,7 +239,7 @@ def measure(name: str, threads: int, count: int) -> dict[str, Any]:
 
 def machine() -> str:
     """The CPU as LLVM names it, and the number of cores."""
-    from refquant.ops.tiles import cpu_compiled_for
+    from refquant.engine.tiles import cpu_compiled_for
 
     name = cpu_compiled_for().split(",")[0] or platform.machine()
     return f"{name}, {os.cpu_count()} cores"

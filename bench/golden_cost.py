@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from refquant.engine.walk import run
 from refquant.formats.catalogue import load_model
 from refquant.graph.graph import Model
-from refquant.graph.walk import run
 from refquant.study.golden import record_golden
 from refquant.study.golden_file import open_golden
 

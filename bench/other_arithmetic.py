@@ -11,8 +11,8 @@ folded_names says which node of an unfolded graph has the output of a folded gra
 
 import numpy as np
 
+from refquant.engine.walk import run_node
 from refquant.graph.graph import INPUT, Model, Node, array_of
-from refquant.graph.walk import run_node
 from refquant.ops.activation import ACTIVATIONS
 from refquant.study.declared import UNDERFLOW
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from refquant.ops.jit import kernel
-from refquant.ops.simd import fma, load, store
+from refquant.engine.jit import kernel
+from refquant.engine.simd import fma, load, store
 
 SUMS, ROUNDS, RUNS = 16, 2_000_000, 40
 LINE = 64
@@ -38,7 +38,7 @@ def rounds(place: int, count: int) -> None:
 
 def peak(threads: int = 1) -> float:
     """Floating-point operations per second of that many cores at once."""
-    from refquant.ops.blocked import aligned
+    from refquant.engine.blocked import aligned
 
     memories = [aligned((18, 16), np.float32) for _ in range(threads)]
     places = [memory.ctypes.data for memory in memories]

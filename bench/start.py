@@ -6,7 +6,7 @@ Every line of bench/start.md is a process of its own, started R times (5 by defa
 time counts, by the clock, from the start of the interpreter to its end. The compile cache is an
 empty folder at first, so that "cold" is one compilation of all that a forward pass needs, and
 "warm" is everything after. MB are 10^6 bytes, the process's peak. "Numba and a function of its
-cache" is what the kept machine code (ops/native.py) does without.
+cache" is what the kept machine code (engine/native.py) does without.
 """
 
 import argparse
@@ -21,9 +21,9 @@ HERE = Path(__file__).parent
 REPORT = Path(__file__).with_suffix(".md")
 # What a process does last, if it is to say how much memory it had.
 PEAK = "\nimport re; print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
-WARMUP = "from refquant.ops.warmup import warmup; warmup()"
+WARMUP = "from refquant.engine.warmup import warmup; warmup()"
 NUMBA = (
-    "import numpy as np; from refquant.ops.activation_loops import silu_loop; "
+    "import numpy as np; from refquant.engine.activation_loops import silu_loop; "
     "silu_loop(np.zeros(1, np.float32))"
 )
 DETECT = "import sys; from refquant.cli.main import main; main(sys.argv[1:])"

@@ -19,7 +19,7 @@ from refquant._version import __version__
 
 _HOMES = {
     "BadInput": "refquant.arrays.errors",
-    "walk": "refquant.graph.walk",
+    "walk": "refquant.engine.walk",
     "load_model": "refquant.formats.catalogue",
     "save_model": "refquant.formats.catalogue",
     "detect": "refquant.detection.predict",

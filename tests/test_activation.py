@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from arrays_of_interest import SPECIAL, any_float32, same_bits
 
+from refquant.engine.fast import FAST_ACTIVATIONS
 from refquant.ops.activation import ACTIVATIONS, exp_ref
-from refquant.ops.fast import FAST_ACTIVATIONS
 
 NAMES = list(ACTIVATIONS)
 

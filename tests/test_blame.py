@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from refquant.engine.walk import run_node
 from refquant.graph.graph import Node
-from refquant.graph.walk import run_node
 from refquant.ops.activation import ACTIVATIONS
 from refquant.quant.tensor import quantize
 from refquant.study.blame.catalogue import CAUSES, explain

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
+from refquant.engine.walk import run_node, walk
 from refquant.graph.architecture import build
 from refquant.graph.graph import Node
-from refquant.graph.walk import run_node, walk
 from refquant.ops.catalogue import OPS
 from refquant.study.bounds import BOUNDS, Enclosed, enclose, given
 from refquant.study.declared import Declared

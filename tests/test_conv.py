@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from arrays_of_interest import same_bits
 
+from refquant.engine.loops import conv_loops
 from refquant.ops.conv import channels_per_block, conv_math, conv_ref
 from refquant.ops.conv_loops import conv_image
 from refquant.ops.fma import fma_ref
-from refquant.ops.loops import conv_loops
 
 KERNELS = [conv_ref, conv_loops]
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from arrays_of_interest import SPECIAL, any_float32, same_bits
 
-from refquant.ops import conv_step
-from refquant.ops.blocked import product_order
+from refquant.engine import conv_step
+from refquant.engine.blocked import product_order
+from refquant.engine.conv_fast import conv_fast, new_map
+from refquant.engine.loops import conv_loops
+from refquant.engine.panels import panels_of
+from refquant.engine.tiles import HALF, NARROW, TILES, WIDE, vectors_for
 from refquant.ops.conv import conv_ref
-from refquant.ops.conv_fast import conv_fast, new_map
-from refquant.ops.loops import conv_loops
-from refquant.ops.panels import panels_of
-from refquant.ops.tiles import HALF, NARROW, TILES, WIDE, vectors_for
 
 ACTIVATIONS = ("linear", "silu", "leaky", "sigmoid")
 

@@ -11,6 +11,7 @@ from make_checkpoint import network
 from test_architectures import shape_only
 
 from refquant.arrays.errors import BadInput
+from refquant.engine.walk import walk
 from refquant.formats import darknet
 from refquant.formats.catalogue import load_model
 from refquant.formats.darknet_cfg import parse
@@ -19,7 +20,6 @@ from refquant.graph.architecture import ARCHITECTURES, layers_of
 from refquant.graph.fold import fold
 from refquant.graph.graph import Counts, Model, count
 from refquant.graph.lower import lower
-from refquant.graph.walk import walk
 
 # Sections of the published cfg files: convolutional, route, maxpool, upsample, yolo; numbers in
 # their weights files.

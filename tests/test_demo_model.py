@@ -12,9 +12,9 @@ from refquant.detection.dataset import find_dataset
 from refquant.detection.evaluate import evaluate
 from refquant.detection.image import read_image
 from refquant.detection.letterbox import fit, letterbox, to_input
+from refquant.engine.walk import walk
 from refquant.formats.catalogue import load_model
 from refquant.formats.official import weights_folder
-from refquant.graph.walk import walk
 from refquant.quant.recipe import quantize_model, uniform
 
 FOLDER = Path(str(weights_folder()))

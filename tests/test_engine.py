@@ -16,16 +16,16 @@ from whole_numbers import model_of_whole_numbers
 
 from refquant.arrays.errors import BadInput
 from refquant.arrays.packed import pack_weights
-from refquant.graph import bands, engine
-from refquant.graph import walk as walk_module
+from refquant.engine import bands, engine
+from refquant.engine import walk as walk_module
+from refquant.engine.engine import engine_of, prepared
+from refquant.engine.network import Network
+from refquant.engine.panels import PackedPanels, Panels
+from refquant.engine.plan import can_plan, plan
+from refquant.engine.steps import BORDER, KINDS
+from refquant.engine.walk import run, walk, walk_node_by_node
 from refquant.graph.architecture import build
-from refquant.graph.engine import engine_of, prepared
 from refquant.graph.graph import INPUT, Model, Node
-from refquant.graph.network import Network
-from refquant.graph.plan import can_plan, plan
-from refquant.graph.walk import run, walk, walk_node_by_node
-from refquant.ops.panels import PackedPanels, Panels
-from refquant.ops.steps import BORDER, KINDS
 
 GOLDEN = Path(__file__).parent / "goldens" / "forward.json"
 THREADS = (1, 2, 3, 7)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from refquant.engine.walk import walk
 from refquant.graph.architecture import build
 from refquant.graph.fold import (
     activation,
@@ -14,7 +15,6 @@ from refquant.graph.fold import (
     norm,
 )
 from refquant.graph.graph import Counts, Model, Node
-from refquant.graph.walk import walk
 
 LINEAR = {"stride": 1, "padding": 0, "activation": "linear"}
 

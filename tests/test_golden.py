@@ -13,9 +13,9 @@ from small_model import STEM, small_model
 
 from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
+from refquant.engine.walk import walk
 from refquant.formats.catalogue import save_model
 from refquant.graph.architecture import build
-from refquant.graph.walk import walk
 from refquant.study.golden import record_golden
 from refquant.study.golden_file import content_sha256, digest, open_golden, statistics
 from refquant.study.golden_sink import Stream

@@ -7,9 +7,9 @@ import pytest
 from arrays_of_interest import same_bits
 
 from refquant.arrays.errors import BadInput
+from refquant.engine.walk import walk
 from refquant.graph.architecture import ARCHITECTURES, build
 from refquant.graph.blocks import Rows
-from refquant.graph.walk import walk
 
 
 @pytest.mark.parametrize(

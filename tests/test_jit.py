@@ -17,7 +17,7 @@ LINE = "refquant: compiling the kernels for this CPU, once ..."
 
 # A kernel of one line in a file of its own, beside an ops folder of its own.
 KERNEL = """
-from refquant.ops.jit import kernel
+from refquant.engine.jit import kernel
 
 @kernel
 def plus_one(x: int) -> int:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
+from refquant.engine.walk import walk_node_by_node
 from refquant.graph.graph import Counts, Model
 from refquant.graph.lower import lower
 from refquant.graph.module import Layer, Module
-from refquant.graph.walk import walk_node_by_node
 
 
 def conv2d(*weights: float) -> Module:

@@ -17,7 +17,7 @@ LINE = "refquant: compiling the kernels for this CPU, once ..."
 MODULE = "def double(x): return 2 * x\n"
 CALL = """
 import sys
-from refquant.ops.native import code_of
+from refquant.engine.native import code_of
 code = code_of("one_module", "double", 1)
 print(code.call(21), code.compiled, "numba" in sys.modules)
 """
@@ -26,7 +26,7 @@ print(code.call(21), code.compiled, "numba" in sys.modules)
 @pytest.fixture
 def folder(tmp_path):
     """A copy of the lowest floors, and a module with a function to compile."""
-    for floor in ("arrays", "ops"):
+    for floor in ("arrays", "ops", "engine"):
         shutil.copytree(
             PACKAGE / floor,
             tmp_path / "refquant" / floor,
@@ -63,7 +63,7 @@ NEW, KEPT = ("42 True True", LINE), ("42 False False", "")
 
 
 def cache_of(folder: Path) -> Path:
-    return folder / "refquant" / "ops" / "__pycache__"
+    return folder / "refquant" / "engine" / "__pycache__"
 
 
 def cannot_be_written(folder: Path) -> None:
@@ -99,8 +99,8 @@ def test_where_nothing_can_be_written_every_process_compiles(folder):
 def test_where_nothing_can_be_written_the_kernels_can_be_imported_all_the_same(folder):
     cannot_be_written(folder)
     nowhere = {"XDG_CACHE_HOME": "/dev/null", "HOME": "/dev/null"}
-    assert run(folder, "import refquant.ops.work_kernel", **nowhere) == ("", "")
-    assert run(folder, "import refquant.ops.conv_loops", **nowhere) == ("", "")
+    assert run(folder, "import refquant.engine.work_kernel", **nowhere) == ("", "")
+    assert run(folder, "import refquant.engine.loops", **nowhere) == ("", "")
 
 
 def test_another_text_of_a_kernel_and_another_cpu_make_new_code(folder):

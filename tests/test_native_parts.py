@@ -4,20 +4,20 @@ import ast
 from fnmatch import fnmatch
 from pathlib import Path
 
-from refquant.ops import native
+from refquant.engine import native
 
-FOLDER = Path(native.__file__).parent
-HASHED = sorted({path for pattern in native.PARTS for path in FOLDER.glob(pattern)})
+PACKAGE = Path(native.__file__).parents[1]
+HASHED = sorted({path for pattern in native.PARTS for path in PACKAGE.glob(pattern)})
 # What of these Python alone runs: decorators, and definitions of what is jitted elsewhere.
 PYTHON_ALONE = {"jit.py", "native.py", "activation.py", "fma.py", "loops.py"}
 
 
-def modules_of_ops(path: Path) -> set[str]:
-    """Files of refquant/ops that a file imports."""
-    prefix = "refquant.ops."
+def imported_files(path: Path) -> set[str]:
+    """Files of ops/ and engine/ that a file imports, as PARTS names them."""
     imports = (node for node in ast.walk(ast.parse(path.read_text())))
-    names = {node.module for node in imports if isinstance(node, ast.ImportFrom) and node.module}
-    return {name.removeprefix(prefix) + ".py" for name in names if name.startswith(prefix)}
+    modules = {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+    names = {module.removeprefix("refquant.").replace(".", "/") + ".py" for module in modules}
+    return {name for name in names if name.startswith(("ops/", "engine/"))}
 
 
 def unhashed(patterns):
@@ -26,7 +26,7 @@ def unhashed(patterns):
         (path.name, name)
         for path in HASHED
         if path.name not in PYTHON_ALONE
-        for name in modules_of_ops(path)
+        for name in imported_files(path)
         if not any(fnmatch(name, pattern) for pattern in patterns)
     }
 
@@ -37,5 +37,5 @@ def test_what_kernels_import_is_hashed():
 
 
 def test_a_missing_part_would_be_noticed():
-    for part in ("simd.py", "steps.py", "tiles.py"):
+    for part in ("engine/simd.py", "engine/steps.py", "engine/tiles.py"):
         assert any(name == part for _, name in unhashed(set(native.PARTS) - {part}))

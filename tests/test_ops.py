@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from arrays_of_interest import SPECIAL, same_bits
 
+from refquant.engine.fast import FAST
 from refquant.ops.catalogue import OPS
-from refquant.ops.fast import FAST
 from refquant.ops.head import decode_math, decode_ref
 from refquant.ops.norm import batch_norm_math, batch_norm_ref
 from refquant.ops.pool import max_pool_fast, max_pool_ref

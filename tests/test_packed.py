@@ -6,9 +6,9 @@ from arrays_of_interest import same_bits
 
 from refquant.arrays.errors import BadInput
 from refquant.arrays.packed import PackedWeights, group_parts, pack_weights
-from refquant.ops.conv_fast import conv_fast
-from refquant.ops.loops import conv_loops
-from refquant.ops.panels import codes_of, from_panels, masks_of, panels_of, to_panels
+from refquant.engine.conv_fast import conv_fast
+from refquant.engine.loops import conv_loops
+from refquant.engine.panels import codes_of, from_panels, masks_of, panels_of, to_panels
 
 SHAPE = (35, 21, 3, 3)
 AXES = ("", "F", "C", "FC", "CRS", "FRS", "R", "FR", "FCRS")

@@ -5,12 +5,12 @@ import pytest
 from small_graphs import awkward, conv_node, model_of, pool_node
 
 from refquant.arrays.errors import BadInput
-from refquant.graph import bands
+from refquant.engine import bands
+from refquant.engine.bands import Rows, rows_of
+from refquant.engine.plan import plan
+from refquant.engine.walk import run
 from refquant.graph.architecture import build
-from refquant.graph.bands import Rows, rows_of
 from refquant.graph.graph import INPUT, Node
-from refquant.graph.plan import plan
-from refquant.graph.walk import run
 
 
 def test_rows_of_bands_of_a_worked_example():

@@ -9,8 +9,8 @@ import pytest
 from arrays_of_interest import same_bits
 
 from refquant.arrays.errors import BadInput
-from refquant.ops import steps
-from refquant.ops.program import Program
+from refquant.engine import steps
+from refquant.engine.program import Program
 
 LINES, COPIES = 40, 3
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
+from refquant.engine.walk import walk
 from refquant.graph.architecture import build
 from refquant.graph.fold import fold
 from refquant.graph.graph import array_of
-from refquant.graph.walk import walk
 from refquant.quant.recipe import parse, quantize_model, read, rounded, uniform, with_default
 from refquant.quant.rules import Rule
 from refquant.quant.tensor import QuantizedTensor

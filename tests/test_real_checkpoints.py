@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from refquant.engine.walk import walk
 from refquant.formats.torch_checkpoint import read
 from refquant.formats.torch_globals import load, resolve
 from refquant.formats.torch_layers import chain_of
 from refquant.formats.torch_zip import open_archive, read_member
 from refquant.formats.unpickle import unpickle
 from refquant.graph.architecture import build
-from refquant.graph.walk import walk
 
 NAMES = (
     "yolov7-deploy-w8",

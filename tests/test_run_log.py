@@ -20,7 +20,7 @@ from refquant.detection.dataset import find_dataset
 from refquant.detection.evaluate import evaluate
 from refquant.detection.run_log import model_sha256, open_log
 from refquant.detection.tasks import Outcome
-from refquant.graph.engine import prepared
+from refquant.engine.engine import prepared
 from refquant.quant.recipe import quantize_model, uniform
 
 HEADER = {"format": "refquant evaluation log", "model": "a", "data": "b"}

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from refquant.ops.blocked import inside, runs_of
+from refquant.engine.blocked import inside, runs_of
+from refquant.engine.conv_step import table
+from refquant.engine.panels import panels_of
+from refquant.engine.strips import Taps, Windows, cost, strips_of
+from refquant.engine.tiles import HALF, NARROW, WIDE
 from refquant.ops.conv import output_size
-from refquant.ops.conv_step import table
-from refquant.ops.panels import panels_of
-from refquant.ops.strips import Taps, Windows, cost, strips_of
-from refquant.ops.tiles import HALF, NARROW, WIDE
 
 
 def windows_of(rows, columns, kernel, stride, padding, *, whole=False, first_row=0):

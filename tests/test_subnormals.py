@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from refquant.engine.subnormals import flushed, warn_if_flushed
+from refquant.engine.walk import run, walk
 from refquant.graph.architecture import build
-from refquant.graph.walk import run, walk
-from refquant.ops.subnormals import flushed, warn_if_flushed
 
 FTZ, DAZ = 1 << 15, 1 << 6  # bits of the control register MXCSR
 

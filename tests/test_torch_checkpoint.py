@@ -10,6 +10,7 @@ from make_checkpoint import HEADS, network, stripped, write
 from torch_objects import Objects, save
 from zoo import CLASSES, at, write_zoo, zoo
 
+from refquant.engine.walk import walk
 from refquant.formats import torch_head, torch_leaves, torch_modules
 from refquant.formats.torch_checkpoint import LICENCE, read
 from refquant.graph.architecture import ARCHITECTURES, build, layers_of
@@ -17,7 +18,6 @@ from refquant.graph.fold import fold
 from refquant.graph.graph import Counts, cast, count
 from refquant.graph.lower import KINDS, lower
 from refquant.graph.module import Module
-from refquant.graph.walk import walk
 
 
 def differences(nodes, others) -> list[str]:

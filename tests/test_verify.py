@@ -9,8 +9,8 @@ from small_model import JOINED, STEM, small_model
 
 from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
+from refquant.engine.walk import walk
 from refquant.graph.architecture import build
-from refquant.graph.walk import walk
 from refquant.study.declared import Declared
 from refquant.study.deviation import deviation, ulp_histogram
 from refquant.study.golden import record_golden

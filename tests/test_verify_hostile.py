@@ -12,7 +12,7 @@ from small_model import DECODE, JOINED, STEM, saved, small_model
 
 from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
-from refquant.graph.walk import walk
+from refquant.engine.walk import walk
 from refquant.study.declared import Declared
 from refquant.study.golden import record_golden
 from refquant.study.golden_file import open_golden

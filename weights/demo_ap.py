@@ -16,8 +16,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from refquant.detection.letterbox import Letterbox, fit, letterbox, to_image
+from refquant.engine.fast import decode_fast
 from refquant.graph.architecture import STRIDES
-from refquant.ops.fast import decode_fast
 from refquant.ops.nms import candidates, nms
 
 from .scenes import SIDE

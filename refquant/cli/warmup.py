@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from refquant.ops.warmup import warmup
+    from refquant.engine.warmup import warmup
 
     start = time.perf_counter()
     warm = warmup()

@@ -22,8 +22,8 @@ from refquant.detection.predict import PROTOCOLS, Protocol
 from refquant.detection.run_log import header_of, open_log
 from refquant.detection.score import CocoStats, score
 from refquant.detection.tasks import Job, Outcome, Task, file_bytes, jobs_of, outcomes, shared
+from refquant.engine.walk import check_way
 from refquant.graph.graph import Model
-from refquant.graph.walk import check_way
 
 Progress = Callable[[int, int], None]
 

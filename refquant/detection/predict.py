@@ -33,8 +33,8 @@ from refquant.detection.letterbox import (
     to_image,
     to_input,
 )
+from refquant.engine.walk import run
 from refquant.graph.graph import Model
-from refquant.graph.walk import run
 from refquant.ops.nms import MODES, MOST_DETECTIONS, candidates, nms, within_unit
 
 LARGEST = 8192  # pixels: the network's input would take 805 MB

@@ -39,8 +39,8 @@ from refquant.detection.image import image_size, read_image
 from refquant.detection.letterbox import Size
 from refquant.detection.predict import Protocol, forward, predict
 from refquant.detection.results_json import Result, results_of
+from refquant.engine.plan import can_plan
 from refquant.graph.graph import Model
-from refquant.graph.plan import can_plan
 
 ALIGNMENT = 64  # bytes: a cache line, which the kernels count on
 
@@ -194,7 +194,7 @@ def write_shared(model: Model, path: Path) -> None:
 
     8 bytes, the length of the index; the index; the arrays, each at a multiple of ALIGNMENT.
     """
-    from refquant.graph.engine import prepared
+    from refquant.engine.engine import prepared
 
     ready = prepared(model) if can_plan(model) else model
     buffers: list[pickle.PickleBuffer] = []

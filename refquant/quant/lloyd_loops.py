@@ -7,7 +7,7 @@ The same operations in the same order, so the same bits; 37 million weights in r
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.jit import inner, kernel
+from refquant.engine.jit import inner, kernel
 from refquant.quant.lloyd_fit import HISTOGRAM, ITERATIONS
 
 Float64 = NDArray[np.float64]

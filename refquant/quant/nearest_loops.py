@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.jit import kernel
+from refquant.engine.jit import kernel
 
 
 def count_below(x: NDArray[np.float32], midpoints: NDArray[np.float64]) -> NDArray[np.uint8]:

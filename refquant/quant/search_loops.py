@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.jit import inner, kernel
+from refquant.engine.jit import inner, kernel
 
 Float64 = NDArray[np.float64]
 

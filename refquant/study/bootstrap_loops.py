@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.jit import kernel
+from refquant.engine.jit import kernel
 from refquant.study.matches import FALSE, RIGHT
 
 EPSILON = np.spacing(1)

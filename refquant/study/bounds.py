@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.engine.walk import run_node
 from refquant.graph.graph import Node, array_of
-from refquant.graph.walk import run_node
 from refquant.ops.activation import sigmoid_math, silu_math
 from refquant.ops.catalogue import OPS
 from refquant.ops.norm import scale_and_shift

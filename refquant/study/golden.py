@@ -27,10 +27,10 @@ from refquant.arrays.errors import BadInput
 from refquant.detection.image import read_image
 from refquant.detection.letterbox import Letterbox, letterbox, to_image, to_input
 from refquant.detection.predict import DETECT, place_of
+from refquant.engine.walk import walk
 from refquant.formats import content_hash, hdf5
 from refquant.formats.node_json import group_of
 from refquant.graph.graph import INPUT, Model, Node
-from refquant.graph.walk import walk
 from refquant.ops.nms import candidates, nms
 from refquant.study.golden_file import (
     FORMAT,

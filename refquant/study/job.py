@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.engine.walk import walk
 from refquant.graph.graph import INPUT, Model, Node
-from refquant.graph.walk import walk
 from refquant.study.bounds import Enclosed, enclose, given
 from refquant.study.declared import UNDERFLOW, Declared
 from refquant.study.deviation import deviation

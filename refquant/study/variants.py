@@ -21,8 +21,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.engine.walk import run_node
 from refquant.graph.graph import INPUT, Model, Node, array_of
-from refquant.graph.walk import run_node
 from refquant.ops.conv import pad, windows
 from refquant.study.declared import Declared
 

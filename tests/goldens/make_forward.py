@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from whole_numbers import model_of_whole_numbers  # noqa: E402
 
-from refquant.graph.walk import walk  # noqa: E402
+from refquant.engine.walk import walk  # noqa: E402
 
 
 def main() -> None:

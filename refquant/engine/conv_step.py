@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.blocked import LANES, Map, Runs, aligned, runs_of
+from refquant.engine.blocked import LANES, Map, Runs, aligned, runs_of
+from refquant.engine.panels import PackedPanels, Panels
+from refquant.engine.steps import CONV, FUSED, LINE, step
+from refquant.engine.strips import Taps, Windows, records, strips_of
+from refquant.engine.tiles import TILES
 from refquant.ops.conv import channels_per_block
-from refquant.ops.panels import PackedPanels, Panels
-from refquant.ops.steps import CONV, FUSED, LINE, step
-from refquant.ops.strips import Taps, Windows, records, strips_of
-from refquant.ops.tiles import TILES
 
 Array = NDArray[np.float32]
 

@@ -16,7 +16,7 @@ from typing import Any
 from numba import njit
 from numba.core import event
 
-from refquant.ops.native import announce, digest_of_parts
+from refquant.engine.native import announce, digest_of_parts
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.engine.fast import FAST
+from refquant.engine.plan import can_plan
+from refquant.engine.subnormals import warn_if_flushed
 from refquant.graph.graph import INPUT, Model, Node, array_of
-from refquant.graph.plan import can_plan
 from refquant.ops.catalogue import OPS
-from refquant.ops.fast import FAST
-from refquant.ops.subnormals import warn_if_flushed
 
 ARITHMETICS = ("fast", "ref", "math")
 MOST_THREADS = 1024
@@ -37,7 +37,7 @@ def walk(
     """Yield (node, output) in order of execution. Outputs do not depend on `threads`."""
     check_arguments(model, x, arithmetic, threads)
     if arithmetic == "fast" and can_plan(model):
-        from refquant.graph.engine import walk_fast
+        from refquant.engine.engine import walk_fast
 
         yield from walk_fast(model, np.asarray(x, np.float32), threads)
         return
@@ -50,7 +50,7 @@ def run(
     """The last output alone, predictions (N, rows, E): walk's, without the cost of looking."""
     check_arguments(model, x, arithmetic, threads)
     if arithmetic == "fast" and can_plan(model):
-        from refquant.graph import engine
+        from refquant.engine import engine
 
         return engine.run(model, np.asarray(x, np.float32), threads=threads)
     for _, y in walk_node_by_node(model, x, arithmetic, threads):

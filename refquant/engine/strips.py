@@ -24,9 +24,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.blocked import Map
-from refquant.ops.steps import STRIP
-from refquant.ops.tiles import Tiles
+from refquant.engine.blocked import Map
+from refquant.engine.steps import STRIP
+from refquant.engine.tiles import Tiles
 
 
 class Taps(NamedTuple):

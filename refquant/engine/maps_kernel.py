@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from refquant.ops.jit import inner
-from refquant.ops.simd import choose, load, load_one, store, store_one
-from refquant.ops.steps import LINE
+from refquant.engine.jit import inner
+from refquant.engine.simd import choose, load, load_one, store, store_one
+from refquant.engine.steps import LINE
 
 NAN, ZERO = np.float32(np.nan), np.float32(0)
 

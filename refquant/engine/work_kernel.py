@@ -6,18 +6,18 @@ numbers only, so that it can be kept as machine code that needs no Numba (native
 
 from typing import Any
 
-from refquant.ops.conv_kernel import conv_item
-from refquant.ops.head_kernel import decode_item
-from refquant.ops.jit import absorbed
-from refquant.ops.maps_kernel import (
+from refquant.engine.conv_kernel import conv_item
+from refquant.engine.head_kernel import decode_item
+from refquant.engine.jit import absorbed
+from refquant.engine.maps_kernel import (
     add_item,
     border_item,
     copy_item,
     max_pool_item,
     upsample_item,
 )
-from refquant.ops.simd import fetch_add, load_int, record_at
-from refquant.ops.steps import (
+from refquant.engine.simd import fetch_add, load_int, record_at
+from refquant.engine.steps import (
     ADD,
     BORDER,
     CONV,

@@ -20,7 +20,7 @@ with no licence to reorder or to contract: the bits do not depend on the mapping
 These six, from choose on, take float32 as well. A CPU without a fused multiply-add gets calls of
 the C library's fmaf from LLVM: the same bits.
 
-An address is an int64 in bytes; nothing checks it, so only plans make addresses (graph/plan.py).
+An address is an int64 in bytes; nothing checks it, so only plans make addresses (engine/plan.py).
 
     load(a), store(a, lanes)            16 float32; faster at an address divisible by 64
     load_one(a), store_one(a, x)        one float32

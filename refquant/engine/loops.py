@@ -11,12 +11,12 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from refquant.engine.fast import FAST_ACTIVATIONS
+from refquant.engine.jit import kernel
+from refquant.engine.simd import fma as fma_instruction
 from refquant.ops.conv import channels_per_block, output_size, pad
 from refquant.ops.conv_loops import conv_image
-from refquant.ops.fast import FAST_ACTIVATIONS
 from refquant.ops.fma import fma
-from refquant.ops.jit import kernel
-from refquant.ops.simd import fma as fma_instruction
 
 Array = NDArray[np.float32]
 

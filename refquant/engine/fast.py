@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.engine.conv_fast import conv_fast
 from refquant.ops.catalogue import OPS
-from refquant.ops.conv_fast import conv_fast
 from refquant.ops.head import decode
 from refquant.ops.pool import max_pool_fast
 
@@ -23,7 +23,7 @@ def _jitted(name: str) -> Callable[[Array], Array]:
     """The loop `name` of activation_loops.py, imported (with Numba) when it is first called."""
 
     def run(x: Array) -> Array:
-        from refquant.ops import activation_loops
+        from refquant.engine import activation_loops
 
         flat = np.ascontiguousarray(x).reshape(-1)
         return getattr(activation_loops, name)(flat).reshape(x.shape)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from refquant.ops.jit import inner
-from refquant.ops.simd import (
+from refquant.engine.jit import inner
+from refquant.engine.simd import (
     LANES,
     choose,
     load,
@@ -26,7 +26,7 @@ from refquant.ops.simd import (
     store,
     store_one,
 )
-from refquant.ops.steps import LINE
+from refquant.engine.steps import LINE
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 

@@ -29,13 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.ops.blocked import aligned
-from refquant.ops.native import code_of
-from refquant.ops.steps import LINE, STEP
-from refquant.ops.subnormals import warn_if_flushed
+from refquant.engine.blocked import aligned
+from refquant.engine.native import code_of
+from refquant.engine.steps import LINE, STEP
+from refquant.engine.subnormals import warn_if_flushed
 
 STOP = 1 << 62
-WORK = ("refquant.ops.work_kernel", "work", 6)  # the jitted part: module, function, arguments
+WORK = ("refquant.engine.work_kernel", "work", 6)  # the jitted part: module, function, arguments
 
 
 class Program:

@@ -31,20 +31,21 @@ from typing import Any, NamedTuple
 
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
-from refquant.ops.tiles import cpu_compiled_for, cpu_name_and_features
+from refquant.engine.tiles import cpu_compiled_for, cpu_name_and_features
 
 FOLDER = Path(__file__).parent
-# The files whose text becomes part of kernels.
+# The files whose text becomes part of kernels, in the package's folder.
 PARTS = (
-    "*_kernel.py",
-    "*loops.py",
-    "activation.py",
-    "fma.py",
-    "jit.py",
-    "native.py",
-    "simd.py",
-    "steps.py",
-    "tiles.py",
+    "engine/*_kernel.py",
+    "engine/*loops.py",
+    "engine/jit.py",
+    "engine/native.py",
+    "engine/simd.py",
+    "engine/steps.py",
+    "engine/tiles.py",
+    "ops/activation.py",
+    "ops/conv_loops.py",
+    "ops/fma.py",
 )
 
 
@@ -81,7 +82,7 @@ def code_of(module: str, name: str, arguments: int) -> Code:
 def digest_of_parts() -> str:
     """A hash of the text of all kernels, and of what turns it into code."""
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in PARTS for path in FOLDER.glob(pattern)):
+    for path in sorted(path for pattern in PARTS for path in FOLDER.parent.glob(pattern)):
         digest.update(path.read_bytes())
     versions = [metadata.version(package) for package in ("numba", "llvmlite", "numpy")]
     digest.update(" ".join([*versions, cpu_compiled_for()]).encode())
@@ -139,7 +140,7 @@ def object_file(function: Any, arguments: int) -> bytes:
     import llvmlite.binding as llvm
     from numba import int64, njit
 
-    from refquant.ops.jit import OPTIONS
+    from refquant.engine.jit import OPTIONS
 
     kind = int64(*[int64] * arguments)
     # Wrappers for callers in Python or C would need Numba's own library.

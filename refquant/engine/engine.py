@@ -1,6 +1,6 @@
 """The engine: models on the fast kernels, ready to run again.
 
-    prepared(model)      the model, its convolutions' weights in panels (ops/panels.py)
+    prepared(model)      the model, its convolutions' weights in panels (engine/panels.py)
     run(model, x)        predictions (N, rows, E), nothing else looked at
     walk_fast(model, x)  every node with its output
 
@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.packed import PackedWeights
+from refquant.engine.blocked import aligned, cutter
+from refquant.engine.network import Network
+from refquant.engine.panels import PackedPanels, Panels, panel_bytes, panels_of
+from refquant.engine.tiles import tiles_for_this_cpu, vectors_for
 from refquant.graph.graph import Model, Node, array_of
-from refquant.graph.network import Network
-from refquant.ops.blocked import aligned, cutter
 from refquant.ops.catalogue import OPS
-from refquant.ops.panels import PackedPanels, Panels, panel_bytes, panels_of
-from refquant.ops.tiles import tiles_for_this_cpu, vectors_for
 
 Array = NDArray[np.float32]
 # Networks kept per model; each has an arena, YOLOv7's at 640 x 640 35 MB, 79 for walks.

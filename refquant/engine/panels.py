@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.packed import PackedWeights
-from refquant.ops.blocked import LANES, aligned, product_order
+from refquant.engine.blocked import LANES, aligned, product_order
 
 Shape = tuple[int, int, int, int]
 

@@ -2,19 +2,19 @@
 
 Any kernel, stride, padding, width and channel count takes this path, in the layout of
 blocked.py. The function here converts layouts at both ends, for one convolution on its own; in a
-network the engine (graph/engine.py) strings steps together and converts only the image.
+network the engine (engine/engine.py) strings steps together and converts only the image.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.packed import PackedWeights
-from refquant.ops.blocked import LANES, Map, aligned, inside, put, take
+from refquant.engine.blocked import LANES, Map, aligned, inside, put, take
+from refquant.engine.conv_step import conv_constants, conv_step, scratch_for
+from refquant.engine.panels import panels_of
+from refquant.engine.strips import Windows
+from refquant.engine.tiles import Tiles, tiles_for_this_cpu, vectors_for
 from refquant.ops.conv import output_size
-from refquant.ops.conv_step import conv_constants, conv_step, scratch_for
-from refquant.ops.panels import panels_of
-from refquant.ops.strips import Windows
-from refquant.ops.tiles import Tiles, tiles_for_this_cpu, vectors_for
 
 Array = NDArray[np.float32]
 
@@ -34,7 +34,7 @@ def conv_fast(
 
     `tiles` is for tests: it changes no bit.
     """
-    from refquant.ops.program import Program  # here, because it imports Numba
+    from refquant.engine.program import Program  # here, because it imports Numba
 
     N, C, H, W = x.shape
     F, _, R, S = weight.shape

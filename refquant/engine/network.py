@@ -3,7 +3,7 @@
     image (3, H, W)  --copied-->  a planar map with a halo  --steps-->  predictions (rows, E)
 
 The plan (plan.py) says where each map lies and in which order nodes run; here every node becomes
-its steps (ops/steps.py), in the stem once per band:
+its steps (engine/steps.py), in the stem once per band:
 
     conv, max_pool, upsample     one step each; an addition of n maps n - 1 steps
                                  a pooling that a convolution's items do has none
@@ -24,20 +24,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.graph.graph import INPUT, Model, Node, array_of
-from refquant.graph.plan import WHOLE, Key, plan
-from refquant.graph.shapes import predictions_of
-from refquant.ops.blocked import LANES, Map, aligned, input_fields, output_fields, put, take
-from refquant.ops.conv_step import (
+from refquant.engine.blocked import LANES, Map, aligned, input_fields, output_fields, put, take
+from refquant.engine.conv_step import (
     Constants,
     conv_constants,
     conv_step,
     scratch_for,
 )
-from refquant.ops.panels import PackedPanels, Panels
+from refquant.engine.panels import PackedPanels, Panels
+from refquant.engine.plan import WHOLE, Key, plan
+from refquant.engine.steps import ADD, BORDER, COPY, DECODE, LINE, MAX_POOL, UPSAMPLE, step
+from refquant.engine.strips import Windows
+from refquant.graph.graph import INPUT, Model, Node, array_of
+from refquant.graph.shapes import predictions_of
 from refquant.ops.routing import space_to_depth
-from refquant.ops.steps import ADD, BORDER, COPY, DECODE, LINE, MAX_POOL, UPSAMPLE, step
-from refquant.ops.strips import Windows
 
 Steps = list[NDArray[np.void]]
 
@@ -55,7 +55,7 @@ class Network:
     def __init__(
         self, model: Model, height: int, width: int, threads: int, *, in_bands: bool = True
     ) -> None:
-        from refquant.ops.program import Program  # here, because it imports Numba
+        from refquant.engine.program import Program  # here, because it imports Numba
 
         self.model, self.threads = model, threads
         self.size = (height, width, threads, in_bands)

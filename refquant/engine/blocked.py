@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.ops.steps import LINE
+from refquant.engine.steps import LINE
 
 LANES = 16
 LARGE = 1 << 21  # bytes

@@ -20,11 +20,11 @@ panel (conv_step.py's `item_bounds`), and while tiles are computed, the next pan
 
 from typing import Any, NamedTuple
 
-from refquant.ops.activation_loops import EASY_SQUARED, any_silu, easy_silu, leaky, sigmoid
-from refquant.ops.jit import absorbed, inlined, inner
-from refquant.ops.maps_kernel import pool_beside
-from refquant.ops.panels_kernel import dequantize_panel
-from refquant.ops.simd import (
+from refquant.engine.activation_loops import EASY_SQUARED, any_silu, easy_silu, leaky, sigmoid
+from refquant.engine.jit import absorbed, inlined, inner
+from refquant.engine.maps_kernel import pool_beside
+from refquant.engine.panels_kernel import dequantize_panel
+from refquant.engine.simd import (
     LANES,
     every,
     fma,
@@ -42,8 +42,8 @@ from refquant.ops.simd import (
     tile_6x4,
     tile_8x2,
 )
-from refquant.ops.steps import LEAKY, LINE, LINEAR, SIGMOID, SILU, STEP, STRIP
-from refquant.ops.tiles import HALF, NARROW, WIDE
+from refquant.engine.steps import LEAKY, LINE, LINEAR, SIGMOID, SILU, STEP, STRIP
+from refquant.engine.tiles import HALF, NARROW, WIDE
 
 SIZE = STRIP.itemsize
 strip_at, step_at = record_at(STRIP), record_at(STEP)

@@ -26,11 +26,11 @@ bytes and life first, each at the lowest place that is free for its whole life. 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from refquant.graph.bands import NO_STEM, Rows, Stem, stem_of
+from refquant.engine.bands import NO_STEM, Rows, Stem, stem_of
+from refquant.engine.blocked import LANES, Map, inside
+from refquant.engine.steps import LINE
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.graph.shapes import Shape, shapes_of
-from refquant.ops.blocked import LANES, Map, inside
-from refquant.ops.steps import LINE
 
 OPS_IN_BLOCKS = ("conv", "max_pool", "upsample", "concat", "add", "space_to_depth", "decode")
 WHOLE = -1  # in place of a band: all rows

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from refquant.ops.activation_loops import sigmoid
-from refquant.ops.jit import inner
-from refquant.ops.simd import LANES, load, load_one, store, store_one
-from refquant.ops.steps import LINE
+from refquant.engine.activation_loops import sigmoid
+from refquant.engine.jit import inner
+from refquant.engine.simd import LANES, load, load_one, store, store_one
+from refquant.engine.steps import LINE
 
 HALF, TWO = np.float32(0.5), np.float32(2.0)
 

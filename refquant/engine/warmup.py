@@ -15,10 +15,10 @@ class Warm(NamedTuple):
 
 def warmup() -> Warm:
     """Compile the kernels, or load them where that was done before."""
-    from refquant.ops.conv_fast import conv_fast
-    from refquant.ops.native import code_of
-    from refquant.ops.program import WORK
-    from refquant.ops.tiles import cpu_compiled_for
+    from refquant.engine.conv_fast import conv_fast
+    from refquant.engine.native import code_of
+    from refquant.engine.program import WORK
+    from refquant.engine.tiles import cpu_compiled_for
 
     conv_fast(np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 1, 1, 1), np.float32))
     code = code_of(*WORK)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.engine.jit import inlined, inner, kernel
+from refquant.engine.simd import choose, every, field_as_power, floor, fma, power_of_two
 from refquant.ops.activation import (
     HIGHEST,
     LN2_HIGH,
@@ -21,8 +23,6 @@ from refquant.ops.activation import (
     SLOPE,
     P,
 )
-from refquant.ops.jit import inlined, inner, kernel
-from refquant.ops.simd import choose, every, field_as_power, floor, fma, power_of_two
 
 P0, P1, P2, P3, P4 = P
 HALF, ZERO, MINUS_ZERO = np.float32(0.5), np.float32(0.0), np.float32(-0.0)

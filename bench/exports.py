@@ -22,7 +22,7 @@ from runtimes import onnxruntime_outputs
 
 from refquant.cli.main import main as refquant
 from refquant.formats.catalogue import load_model, save_model
-from refquant.formats.onnx_export import OPSET, onnx_model
+from refquant.formats.onnx.export import OPSET, onnx_model
 from refquant.graph.graph import INPUT, Model
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.study.golden import record_golden

@@ -1,7 +1,7 @@
 """Faults in the decode, for bench/faults.py.
 
 As fault_graphs.py: changes of an exported ONNX graph; the names of tensors inside the decode are
-those that formats/onnx_export.py gives.
+those that formats/onnx/export.py gives.
 """
 
 from collections.abc import Callable

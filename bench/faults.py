@@ -35,7 +35,7 @@ from runtimes import onnxruntime_outputs
 from small_faults import small_lines
 
 from refquant.formats.catalogue import load_model
-from refquant.formats.onnx_export import onnx_model
+from refquant.formats.onnx.export import onnx_model
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.study.blame.catalogue import explain

@@ -16,9 +16,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from refquant.formats.content_hash import Group
-from refquant.formats.hdf5 import image_of
-from refquant.formats.node_json import group_of
+from refquant.formats.hdf5.content_hash import Group
+from refquant.formats.hdf5.node_json import group_of
+from refquant.formats.hdf5.store import image_of
 from refquant.graph.architecture import build
 from refquant.graph.graph import Model, Node
 from refquant.quant.recipe import quantize_model, uniform

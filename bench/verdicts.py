@@ -32,7 +32,7 @@ from other_arithmetic import Arrays, emulated, folded_names
 from runtimes import has_torch, onnxruntime_outputs, opencv_outputs, torch_outputs, versions
 
 from refquant.formats.catalogue import load_model
-from refquant.formats.onnx_export import onnx_model
+from refquant.formats.onnx.export import onnx_model
 from refquant.graph.graph import INPUT, Model
 from refquant.study.declared import Declared
 from refquant.study.golden import record_golden

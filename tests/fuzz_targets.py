@@ -23,11 +23,11 @@ from state_dict_writer import save_legacy, state_dict, tensors
 from torch_objects import Objects, archive, save
 
 from refquant.arrays.table import Table
-from refquant.formats import hdf5 as hdf5_file
 from refquant.formats import state_dict as reader
 from refquant.formats.catalogue import load_model
-from refquant.formats.content_hash import Group, content_sha256
-from refquant.formats.torch_zip import END, HEADER, RECORD
+from refquant.formats.hdf5 import store as hdf5_file
+from refquant.formats.hdf5.content_hash import Group, content_sha256
+from refquant.formats.torch.archive import END, HEADER, RECORD
 from refquant.graph.architecture import Architecture, Maker, layers_of, pool, random_arrays
 from refquant.graph.blocks import Rows
 from refquant.graph.graph import Counts, Model, Node

@@ -16,7 +16,7 @@ from small_model import STEM
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.catalogue import load_model, save_model
-from refquant.formats.content_hash import Group, content_sha256
+from refquant.formats.hdf5.content_hash import Group, content_sha256
 from refquant.graph.graph import Model
 
 Change = Callable[[h5py.File], Any]

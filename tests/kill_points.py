@@ -30,7 +30,13 @@ from refquant.cli.main import main
 FIRST = ("atomic.py", "download.py", "run_log.py")  # nothing is written before a line of these
 WRITERS = (
     *FIRST,
-    *("contextlib.py", "tempfile.py", "pathlib.py", "zipfile.py", "hdf5.py", "results_json.py"),
+    *(
+        "contextlib.py",
+        "tempfile.py",
+        "pathlib.py",
+        "zipfile.py",
+        "results_json.py",
+    ),
     *(
         "store.py",
         "report.py",

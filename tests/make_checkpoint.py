@@ -3,7 +3,7 @@
     write(path, "yolov7", head="IDetect")            a file as the public training code leaves it
     network("yolov7", head="IDetect") -> layers      what is in it, for comparison
 
-What the format is, the reader's files say (formats/torch_*.py); this is a second account of it,
+What the format is, the reader's files say (formats/torch/*.py); this is a second account of it,
 from the other side. The weights are those of architecture.py's random networks, rounded to fp16
 as in the released files; a fused file, whose weights are computed, holds float32.
 """

@@ -9,7 +9,7 @@ import numpy as np
 from pickle_writer import Name, Ordered, Outside, Writer, dumps
 from torch_objects import Objects
 
-from refquant.formats.torch_legacy import MAGIC
+from refquant.formats.torch.legacy import MAGIC
 from refquant.graph.module import Layer, Module
 
 SOURCE_TEXT = "class Conv: pass  # a stranger's source text, under a licence of its own"

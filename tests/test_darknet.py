@@ -12,10 +12,10 @@ from test_architectures import shape_only
 
 from refquant.arrays.errors import BadInput
 from refquant.engine.walk import walk
-from refquant.formats import darknet
 from refquant.formats.catalogue import load_model
-from refquant.formats.darknet_cfg import parse
-from refquant.formats.darknet_layers import shapes_of
+from refquant.formats.darknet import file as darknet
+from refquant.formats.darknet.cfg import parse
+from refquant.formats.darknet.layers import shapes_of
 from refquant.graph.architecture import ARCHITECTURES, layers_of
 from refquant.graph.fold import fold
 from refquant.graph.graph import Counts, Model, count

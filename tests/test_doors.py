@@ -23,7 +23,7 @@ from torch_objects import Objects, save
 
 from refquant.detection.predict import detect
 from refquant.formats.catalogue import FORMATS, load_model, save_model
-from refquant.formats.onnx_export import export_onnx
+from refquant.formats.onnx.export import export_onnx
 
 pytest.importorskip("onnx")
 library = pytest.importorskip("safetensors.numpy")

@@ -330,7 +330,7 @@ def test_nothing_is_printed(folder, capsys):
 
 @pytest.mark.slow
 def test_a_real_model_has_a_plausible_ap_on_real_images(real):
-    checkpoint = pytest.importorskip("refquant.formats.torch_checkpoint")
+    checkpoint = pytest.importorskip("refquant.formats.torch.checkpoint")
     from refquant.detection.dataset import read_dataset
 
     model = checkpoint.read(real / "weights" / "yolov5n_v6.0.pt")

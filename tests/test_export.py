@@ -12,7 +12,7 @@ from refquant.cli.main import main
 from refquant.engine.walk import walk
 from refquant.formats.catalogue import load_model, save_model
 from refquant.formats.npz_export import export_npz
-from refquant.formats.onnx_export import export_onnx, onnx_model
+from refquant.formats.onnx.export import export_onnx, onnx_model
 from refquant.graph.architecture import build
 from refquant.graph.graph import array_of
 from refquant.quant.recipe import quantize_model, uniform

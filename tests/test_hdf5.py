@@ -18,7 +18,7 @@ from small_model import DECODE, HEAD, JOINED, STEM, quantized, same, saved, smal
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.catalogue import load_model, save_model
-from refquant.formats.hdf5_check import DTYPES
+from refquant.formats.hdf5.check import DTYPES
 from refquant.formats.maps import OUTPUTS
 from refquant.formats.model_check import ARRAYS, ATTRIBUTES
 from refquant.graph.architecture import build

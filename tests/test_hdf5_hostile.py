@@ -17,8 +17,8 @@ from hostile_hdf5 import Change, changed, extra, message
 from small_model import HEAD, STEM, quantized, same, saved, small_model
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import hdf5
 from refquant.formats.catalogue import load_model, save_model
+from refquant.formats.hdf5 import store as hdf5
 
 # Objects that no model file has. They are found before the content is looked at.
 
@@ -184,7 +184,7 @@ def test_a_file_that_was_opened_for_writing_and_not_changed_is_still_good(tmp_pa
 
 
 def test_more_nodes_than_a_model_has_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("refquant.formats.hdf5_check.MOST_NODES", 3)
+    monkeypatch.setattr("refquant.formats.hdf5.check.MOST_NODES", 3)
     path = changed(tmp_path, small_model(), lambda file: None, fit=False)
     assert "has more than 3 entries" in message(path)
 

@@ -6,7 +6,7 @@ import h5py
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.hdf5_superblock import check_superblock, is_plain
+from refquant.formats.hdf5.superblock import check_superblock, is_plain
 
 FORMS = ("earliest", "v108", "v110", "latest")  # versions 0, 2, 3 and 3
 

@@ -6,10 +6,10 @@ import pytest
 from make_checkpoint import HEADS, write
 from pickle_writer import Call, Name, New, Outside, dumps
 
-from refquant.formats.torch_globals import load, resolve
-from refquant.formats.torch_modules import walk_modules
-from refquant.formats.torch_zip import open_archive, read_member
-from refquant.formats.unpickle import unpickle
+from refquant.formats.torch.archive import open_archive, read_member
+from refquant.formats.torch.globals import load, resolve
+from refquant.formats.torch.modules import walk_modules
+from refquant.formats.torch.unpickle import unpickle
 
 # Attributes that exist or not, depending on the version of PyTorch, and are not read.
 VERSIONS = ("hook", "recompute_scale_factor", "name", "inplace")

@@ -106,7 +106,7 @@ def test_where_nothing_can_be_written_the_kernels_can_be_imported_all_the_same(f
 def test_another_text_of_a_kernel_and_another_cpu_make_new_code(folder):
     assert call(folder) == NEW
     assert call(folder, NUMBA_CPU_NAME="generic") == NEW
-    (folder / "refquant" / "ops" / "another_kernel.py").write_text("# a new text")
+    (folder / "refquant" / "engine" / "another_kernel.py").write_text("# a new text")
     assert call(folder) == NEW
 
 
@@ -126,7 +126,7 @@ def test_damaged_code_is_never_run(folder, damage):
 )
 def test_the_cpu_is_the_one_that_numba_compiles_for(environment):
     compare = (
-        "from numba.core.registry import cpu_target as t; from refquant.ops import tiles\n"
+        "from numba.core.registry import cpu_target as t; from refquant.engine import tiles\n"
         "print(t.target_context.codegen().magic_tuple()[1:] == tiles.cpu_name_and_features())"
     )
     process = subprocess.run(

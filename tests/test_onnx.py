@@ -12,9 +12,10 @@ from onnx_writer import onnx_model  # noqa: E402
 
 from refquant.arrays.errors import BadInput  # noqa: E402
 from refquant.engine.walk import walk  # noqa: E402
-from refquant.formats import onnx_evaluate, onnx_file  # noqa: E402
 from refquant.formats.catalogue import load_model  # noqa: E402
-from refquant.formats.onnx_constants import array  # noqa: E402
+from refquant.formats.onnx import evaluate as onnx_evaluate  # noqa: E402
+from refquant.formats.onnx import file as onnx_file  # noqa: E402
+from refquant.formats.onnx.constants import array  # noqa: E402
 from refquant.graph.architecture import build  # noqa: E402
 
 NAMES = ("yolov7-tiny", "yolov7", "yolov7-w6")

@@ -177,7 +177,7 @@ def test_pixels_of_another_kind_are_refused(image):
     [("bus.jpg", {"bus": 1, "person": 3}), ("zidane.jpg", {"person": 2})],
 )
 def test_real_photographs_show_what_is_in_them(real, photo, expected):
-    checkpoint = pytest.importorskip("refquant.formats.torch_checkpoint")
+    checkpoint = pytest.importorskip("refquant.formats.torch.checkpoint")
     model = checkpoint.read(real / "weights" / "yolov5n_v6.0.pt")
     found = detect(model, read_image(real / "photos" / photo), conf=0.4, threads=2)
     names = [model.class_names[label] for label in found.classes]

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from refquant.engine.walk import walk
-from refquant.formats.torch_checkpoint import read
-from refquant.formats.torch_globals import load, resolve
-from refquant.formats.torch_layers import chain_of
-from refquant.formats.torch_zip import open_archive, read_member
-from refquant.formats.unpickle import unpickle
+from refquant.formats.torch.archive import open_archive, read_member
+from refquant.formats.torch.checkpoint import read
+from refquant.formats.torch.globals import load, resolve
+from refquant.formats.torch.layers import chain_of
+from refquant.formats.torch.unpickle import unpickle
 from refquant.graph.architecture import build
 
 NAMES = (

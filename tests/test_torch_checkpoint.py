@@ -11,8 +11,10 @@ from torch_objects import Objects, save
 from zoo import CLASSES, at, write_zoo, zoo
 
 from refquant.engine.walk import walk
-from refquant.formats import torch_head, torch_leaves, torch_modules
-from refquant.formats.torch_checkpoint import LICENCE, read
+from refquant.formats.torch import head as torch_head
+from refquant.formats.torch import leaves as torch_leaves
+from refquant.formats.torch import modules as torch_modules
+from refquant.formats.torch.checkpoint import LICENCE, read
 from refquant.graph.architecture import ARCHITECTURES, build, layers_of
 from refquant.graph.fold import fold
 from refquant.graph.graph import Counts, cast, count

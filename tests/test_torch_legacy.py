@@ -13,8 +13,8 @@ from torch_objects import Objects
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.catalogue import load_model, save_model
-from refquant.formats.torch_checkpoint import read
-from refquant.formats.torch_legacy import START, open_legacy
+from refquant.formats.torch.checkpoint import read
+from refquant.formats.torch.legacy import START, open_legacy
 
 
 def made(path, head="IDetect", **changes):

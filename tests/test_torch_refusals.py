@@ -11,8 +11,9 @@ from torch_objects import Objects, archive, save, tensor
 from zoo import at, write_zoo, zoo
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import torch_checkpoint, torch_legacy
-from refquant.formats.torch_checkpoint import read
+from refquant.formats.torch import checkpoint as torch_checkpoint
+from refquant.formats.torch import legacy as torch_legacy
+from refquant.formats.torch.checkpoint import read
 
 
 def refused(path, *words: str) -> None:

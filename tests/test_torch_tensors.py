@@ -5,10 +5,10 @@ import pytest
 from torch_objects import archive
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import torch_tensors
-from refquant.formats.torch_globals import STORAGE_TYPES, Storage, Tensor
-from refquant.formats.torch_tensors import DTYPES, Arrays, storages_of
-from refquant.formats.torch_zip import open_archive
+from refquant.formats.torch import tensors as torch_tensors
+from refquant.formats.torch.archive import open_archive
+from refquant.formats.torch.globals import STORAGE_TYPES, Storage, Tensor
+from refquant.formats.torch.tensors import DTYPES, Arrays, storages_of
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from torch_objects import archive
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.torch_zip import open_archive, read_member, sha256_of
+from refquant.formats.torch.archive import open_archive, read_member, sha256_of
 
 MEMBERS = {"top/data.pkl": b"N.", "top/byteorder": b"little", "top/data/0": bytes(range(100))}
 

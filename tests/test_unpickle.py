@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.formats import pickle_machine, torch_globals
-from refquant.formats import unpickle as module
-from refquant.formats.pickle_machine import Ignored, Instance
-from refquant.formats.torch_globals import BoundMethod, Storage, Tensor, load, resolve
-from refquant.formats.unpickle import unpickle
+from refquant.formats.torch import globals as torch_globals
+from refquant.formats.torch import pickle_machine
+from refquant.formats.torch import unpickle as module
+from refquant.formats.torch.globals import BoundMethod, Storage, Tensor, load, resolve
+from refquant.formats.torch.pickle_machine import Ignored, Instance
+from refquant.formats.torch.unpickle import unpickle
 
 
 def read(data: bytes):

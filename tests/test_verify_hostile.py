@@ -125,7 +125,7 @@ def test_what_is_cut_off_never_passes(golden, right, tmp_path, kind, share):
 def test_a_cut_onnx_file_is_bad_input(golden, x, tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from refquant.formats.onnx_export import export_onnx
+    from refquant.formats.onnx.export import export_onnx
 
     export_onnx(small_model(), tmp_path / "m.onnx", shape=x.shape)
     content = (tmp_path / "m.onnx").read_bytes()

@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from refquant.formats.catalogue import load_model
     from refquant.formats.npz_export import export_npz
-    from refquant.formats.onnx_export import OPSET, export_onnx
+    from refquant.formats.onnx.export import OPSET, export_onnx
 
     kind = options.output.suffix.lower()
     if kind not in (".onnx", ".npz"):

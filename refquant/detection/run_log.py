@@ -48,7 +48,7 @@ REMEDY = "delete it to start afresh, or choose another file"
 
 def header_of(model: Model, task: Task, jobs: Sequence[Job]) -> dict[str, Any]:
     """The first line of the log of these jobs."""
-    from refquant.formats.hdf5 import ARITHMETIC_VERSION
+    from refquant.formats.hdf5.store import ARITHMETIC_VERSION
 
     images = sorted((*job.image, job.net) for job in jobs)
     return {

@@ -38,19 +38,19 @@ class Format(NamedTuple):
 
 
 def _read_hdf5(path: Path, *, fold: bool = True) -> Model:
-    from refquant.formats import hdf5
+    from refquant.formats.hdf5 import store as hdf5
 
     return hdf5.read(path, fold=fold)
 
 
 def _write_hdf5(model: Model, path: Path) -> str:
-    from refquant.formats import hdf5
+    from refquant.formats.hdf5 import store as hdf5
 
     return hdf5.write(model, path)
 
 
 def _read_torch(path: Path, *, fold: bool = True, arch: str | None = None) -> Model:
-    from refquant.formats import torch_checkpoint
+    from refquant.formats.torch import checkpoint as torch_checkpoint
 
     return torch_checkpoint.read(path, fold=fold, arch=arch)
 
@@ -62,13 +62,13 @@ def _read_safetensors(path: Path, *, fold: bool = True, arch: str | None = None)
 
 
 def _read_darknet(path: Path, *, fold: bool = True, eps: float | None = None) -> Model:
-    from refquant.formats import darknet
+    from refquant.formats.darknet import file as darknet
 
     return darknet.read(path, fold=fold, eps=eps)
 
 
 def _read_onnx(path: Path, *, fold: bool = True, arch: str | None = None) -> Model:
-    from refquant.formats import onnx_file
+    from refquant.formats.onnx import file as onnx_file
 
     return onnx_file.read(path, fold=fold, arch=arch)
 
@@ -98,7 +98,7 @@ def load_model(
     fold=False does not fold batch norms, RepConv branches and implicit layers away; a file that
     holds the folded model gives the folded model all the same.
     arch is the architecture of a file that holds tensors by name only, such as "yolov7-w6".
-    eps is that of the batch norms of a Darknet model, by default 1e-5 (see darknet.py).
+    eps is that of the batch norms of a Darknet model, by default 1e-5 (see darknet/file.py).
     """
     name = os.fspath(path)
     given = {"arch": arch, "eps": eps}

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.atomic import atomic_path
-from refquant.formats.node_json import description
+from refquant.formats.hdf5.node_json import description
 from refquant.graph.graph import Model, Node, array_of
 from refquant.quant.tensor import QuantizedTensor
 

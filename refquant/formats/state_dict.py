@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.formats.official import LICENCE
 from refquant.formats.tensor_names import MOST_NAMED, canonical, hint
-from refquant.formats.torch_leaves import BN_ARRAYS
+from refquant.formats.torch.leaves import BN_ARRAYS
 from refquant.graph.architecture import ARCHITECTURES, EPS, Architecture, pool
 from refquant.graph.blocks import Row
 from refquant.graph.graph import Model, count

@@ -28,8 +28,9 @@ from refquant.detection.image import read_image
 from refquant.detection.letterbox import Letterbox, letterbox, to_image, to_input
 from refquant.detection.predict import DETECT, place_of
 from refquant.engine.walk import walk
-from refquant.formats import content_hash, hdf5
-from refquant.formats.node_json import group_of
+from refquant.formats.hdf5 import content_hash
+from refquant.formats.hdf5 import store as hdf5
+from refquant.formats.hdf5.node_json import group_of
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.ops.nms import candidates, nms
 from refquant.study.golden_file import (

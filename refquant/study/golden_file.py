@@ -20,7 +20,7 @@ explain, they are not compared. As .npz: the same arrays, "NAME" or "images/boxe
 "golden.json", a row of bytes with the root's JSON and all nodes' JSON under "nodes".
 
 Outputs are read one at a time, and each is compared with its digest. Files come from strangers:
-formats/hdf5_check.py looks at every link and size before anything is opened.
+formats/hdf5/check.py looks at every link and size before anything is opened.
 """
 
 import contextlib
@@ -38,15 +38,15 @@ from h5py import h5g
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.hdf5 import ARITHMETIC_VERSION
-from refquant.formats.hdf5_check import (
+from refquant.formats.hdf5.check import (
     ARRAY_NAME,
     MOST_ARRAYS,
     NODE_NAME,
     Reader,
     as_bad_input,
 )
-from refquant.formats.hdf5_superblock import check_superblock
+from refquant.formats.hdf5.store import ARITHMETIC_VERSION
+from refquant.formats.hdf5.superblock import check_superblock
 from refquant.formats.model_check import MOST_NODES
 from refquant.formats.strict_json import all_typed, decode, record
 from refquant.graph.graph import INPUT, Model

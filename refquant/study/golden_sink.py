@@ -22,7 +22,7 @@ from h5py import h5g, h5p
 from numpy.typing import NDArray
 
 from refquant.arrays.atomic import atomic_path
-from refquant.formats.hdf5 import new_file
+from refquant.formats.hdf5.store import new_file
 from refquant.formats.npz_export import write_array
 from refquant.formats.strict_json import encode
 

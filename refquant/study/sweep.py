@@ -28,7 +28,7 @@ from refquant.detection.dataset import DataSet, match_classes
 from refquant.detection.evaluate import evaluate, protocol_of
 from refquant.detection.run_log import model_sha256
 from refquant.detection.score import NUMBERS
-from refquant.formats.hdf5 import ARITHMETIC_VERSION
+from refquant.formats.hdf5.store import ARITHMETIC_VERSION
 from refquant.formats.official import official_name
 from refquant.graph.graph import Model
 from refquant.study.bootstrap import RESAMPLES, average_precision, drawn

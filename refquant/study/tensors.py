@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.catalogue import first_bytes
-from refquant.formats.hdf5_superblock import SIGNATURE, check_superblock
+from refquant.formats.hdf5.superblock import SIGNATURE, check_superblock
 
 Array = NDArray[Any]
 LARGEST = 1 << 32  # bytes of one tensor

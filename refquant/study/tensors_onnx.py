@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.onnx_fields import check_fields
+from refquant.formats.onnx.fields import check_fields
 from refquant.study.tensors import FLOATS, Tensor
 
 ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.engine.walk import check_input
-from refquant.formats.content_hash import content_sha256
-from refquant.formats.node_json import group_of
+from refquant.formats.hdf5.content_hash import content_sha256
+from refquant.formats.hdf5.node_json import group_of
 from refquant.graph.graph import INPUT, Model
 from refquant.graph.shapes import predictions_of, shapes_of
 from refquant.study.declared import Declared

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import Instance, shown
-from refquant.formats.torch_globals import BoundMethod, Tensor
-from refquant.formats.torch_leaves import array, children_of, tensors_of
-from refquant.formats.torch_modules import module, walk_modules
-from refquant.formats.torch_tensors import Arrays
+from refquant.formats.torch.globals import BoundMethod, Tensor
+from refquant.formats.torch.leaves import array, children_of, tensors_of
+from refquant.formats.torch.modules import module, walk_modules
+from refquant.formats.torch.pickle_machine import Instance, shown
+from refquant.formats.torch.tensors import Arrays
 from refquant.graph.module import Module
 
 HEADS = {"Detect": 1, "IDetect": 1, "IAuxDetect": 2}  # layers read per level

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import Global, Ignored, Instance
+from refquant.formats.torch.pickle_machine import Global, Ignored, Instance
 
 
 class Storage(NamedTuple):

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.darknet_cfg import MOST_BYTES, parse
-from refquant.formats.darknet_layers import Level, Shapes, shapes_of
+from refquant.formats.darknet.cfg import MOST_BYTES, parse
+from refquant.formats.darknet.layers import Level, Shapes, shapes_of
 from refquant.formats.finish import finish
 from refquant.formats.official import LICENCE
 from refquant.graph.graph import Model, Node, count, needed

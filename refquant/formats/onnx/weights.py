@@ -21,7 +21,7 @@ from refquant.graph.graph import Node, array_of
 from refquant.quant.tensor import QuantizedTensor
 
 if TYPE_CHECKING:
-    from refquant.formats.onnx_export import Graph
+    from refquant.formats.onnx.export import Graph
 
 AXES = "FCRS"
 

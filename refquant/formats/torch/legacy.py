@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import Global, shown
-from refquant.formats.torch_globals import Storage, load, resolve
-from refquant.formats.torch_tensors import Storages, itemsize
-from refquant.formats.unpickle import MAX_BYTES, unpickle
+from refquant.formats.torch.globals import Storage, load, resolve
+from refquant.formats.torch.pickle_machine import Global, shown
+from refquant.formats.torch.tensors import Storages, itemsize
+from refquant.formats.torch.unpickle import MAX_BYTES, unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
 START = b"\x80\x02\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"."  # the whole first pickle

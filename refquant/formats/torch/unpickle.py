@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import (
+from refquant.formats.torch.pickle_machine import (
     COUNT,
     DOUBLE,
     INTEGER,

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import shown
-from refquant.formats.torch_globals import Tensor
-from refquant.formats.torch_zip import Archive, read_member
+from refquant.formats.torch.archive import Archive, read_member
+from refquant.formats.torch.globals import Tensor
+from refquant.formats.torch.pickle_machine import shown
 
 DTYPES = {
     "HalfStorage": "f2",

@@ -14,7 +14,7 @@ name as the name of its tensor, so that `refquant verify` finds each of them. No
 
 A quantized weight is an initializer of uint8 codes, its scales and zero points, and becomes a
 weight in the graph by DequantizeLinear,  w = (code - zero_point) * scale  in float32: the bits of
-our own decoding (onnx_weights.py, which also says what ONNX cannot express).
+our own decoding (weights.py, which also says what ONNX cannot express).
 """
 
 import os
@@ -97,7 +97,7 @@ class Graph:
         return name
 
     def conv(self, node: Node) -> None:
-        from refquant.formats.onnx_weights import weight_of
+        from refquant.formats.onnx.weights import weight_of
 
         inputs = [*node.inputs, weight_of(self, node)]
         if "bias" in node.arrays:

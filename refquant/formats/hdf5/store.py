@@ -7,9 +7,9 @@
 docs/hdf5.md defines the format and has a reader of a page. Reading is three steps, each of which
 trusts only what the one before it has checked:
 
-    hdf5_check.py    HDF5 objects -> JSON texts and arrays, at most as many bytes as the file has
-    node_json.py     texts and arrays -> nodes, after the content hash was compared
-    model_check.py   nodes -> a model that can run
+    check.py          HDF5 objects -> JSON texts and arrays, at most as many bytes as the file has
+    node_json.py      texts and arrays -> nodes, after the content hash was compared
+    model_check.py    nodes -> a model that can run
 """
 
 import io
@@ -24,11 +24,11 @@ from h5py import h5f, h5fd, h5g, h5p
 
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
-from refquant.formats.content_hash import Group, content_sha256
 from refquant.formats.finish import finish
-from refquant.formats.hdf5_check import MOST_JSON, NODE_NAME, read_groups
+from refquant.formats.hdf5.check import MOST_JSON, NODE_NAME, read_groups
+from refquant.formats.hdf5.content_hash import Group, content_sha256
+from refquant.formats.hdf5.node_json import group_of, node_of
 from refquant.formats.model_check import check_model
-from refquant.formats.node_json import group_of, node_of
 from refquant.formats.strict_json import all_typed, decode, encode, record, typed
 from refquant.graph.graph import Counts, Model
 from refquant.ops.conv import ARITHMETIC_VERSION

@@ -27,8 +27,8 @@ from h5py import h5a, h5d, h5g, h5l, h5p, h5s, h5t
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.content_hash import Group
-from refquant.formats.hdf5_superblock import check_superblock
+from refquant.formats.hdf5.content_hash import Group
+from refquant.formats.hdf5.superblock import check_superblock
 from refquant.formats.model_check import MOST_NODES
 
 MOST_ARRAYS = 16

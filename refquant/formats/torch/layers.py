@@ -11,11 +11,11 @@ The last layer is the head, and its output the result.
 """
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import Instance, shown
-from refquant.formats.torch_head import HEADS, detect, is_fused
-from refquant.formats.torch_leaves import SUPPORTED, children_of
-from refquant.formats.torch_modules import module, tensors_in
-from refquant.formats.torch_tensors import Arrays
+from refquant.formats.torch.head import HEADS, detect, is_fused
+from refquant.formats.torch.leaves import SUPPORTED, children_of
+from refquant.formats.torch.modules import module, tensors_in
+from refquant.formats.torch.pickle_machine import Instance, shown
+from refquant.formats.torch.tensors import Arrays
 from refquant.graph.module import Layer
 
 MOST_SOURCES = 64  # of one layer; D6's concats have 10

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from refquant.arrays.axes import WEIGHT_AXES
 from refquant.arrays.bits import pack, packed_bytes, unpack
 from refquant.arrays.errors import BadInput
-from refquant.formats.content_hash import Group
+from refquant.formats.hdf5.content_hash import Group
 from refquant.formats.model_check import ARRAYS
 from refquant.formats.strict_json import all_typed, decode, encode, record
 from refquant.graph.graph import Node

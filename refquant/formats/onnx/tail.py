@@ -13,7 +13,7 @@ graph are float32, hence the tolerance
 which no other order of rows, anchor or stride meets. Graphs that end with the raw maps, in planes
 (N, A*E, H, W) or in cells (N, A, H, W, E), have no anchors; they are taken from an architecture.
 
-The operations themselves are in onnx_evaluate.py.
+The operations themselves are in evaluate.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.onnx_evaluate import evaluate
-from refquant.formats.onnx_graph import Converter
+from refquant.formats.onnx.evaluate import evaluate
+from refquant.formats.onnx.graph import Converter
 from refquant.ops.head import decode_math
 
 RTOL, ATOL = 1e-5, 1e-4  # (2)

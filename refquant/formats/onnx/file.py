@@ -1,10 +1,10 @@
 """ONNX models of this family (extra `onnx`): exports with the decode at the end or without it.
 
-    onnx_file.py        the file -> a graph of operations and constants; sizes are checked first
-    onnx_fields.py      is it more to parse than it has bytes?
-    onnx_constants.py   tensors of the file -> arrays
-    onnx_graph.py       the graph -> nodes, up to the head's raw maps, by onnx_body.py's operations
-    onnx_tail.py        what follows the raw maps: its values (onnx_evaluate.py) against the decode
+    file.py         the file -> a graph of operations and constants; sizes are checked first
+    fields.py       is it more to parse than it has bytes?
+    constants.py    tensors of the file -> arrays
+    graph.py        the graph -> nodes, up to the head's raw maps, by body.py's operations
+    tail.py         what follows the raw maps: its values (evaluate.py) against the decode
 
 An exporter writes the decode in some dozen operations, each in its own way. So it is not taken
 apart: it is evaluated on probes, which tells the anchors, and then has to agree with our decode on
@@ -20,12 +20,12 @@ from typing import Any
 from refquant.arrays.errors import BadInput
 from refquant.formats.finish import finish
 from refquant.formats.official import LICENCE
-from refquant.formats.onnx_body import BODY
-from refquant.formats.onnx_constants import constants_of
-from refquant.formats.onnx_evaluate import raw_maps, understood
-from refquant.formats.onnx_fields import check_fields
-from refquant.formats.onnx_graph import Converter
-from refquant.formats.onnx_tail import Raw, anchors_in
+from refquant.formats.onnx.body import BODY
+from refquant.formats.onnx.constants import constants_of
+from refquant.formats.onnx.evaluate import raw_maps, understood
+from refquant.formats.onnx.fields import check_fields
+from refquant.formats.onnx.graph import Converter
+from refquant.formats.onnx.tail import Raw, anchors_in
 from refquant.graph.architecture import ARCHITECTURES
 from refquant.graph.graph import Model, Node, count, needed
 

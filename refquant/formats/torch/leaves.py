@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import Instance, shown
-from refquant.formats.torch_globals import Tensor
-from refquant.formats.torch_tensors import Arrays
+from refquant.formats.torch.globals import Tensor
+from refquant.formats.torch.pickle_machine import Instance, shown
+from refquant.formats.torch.tensors import Arrays
 from refquant.graph.module import Module
 
 LARGEST = 64  # of a kernel, a stride or a scale; 13, 2 and 2 are the family's

@@ -17,7 +17,7 @@ from math import prod
 from typing import NamedTuple
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.darknet_cfg import Section
+from refquant.formats.darknet.cfg import Section
 from refquant.formats.maps import MOST_CHANNELS
 from refquant.graph.graph import INPUT, Node
 

@@ -7,7 +7,7 @@ Every tensor of the graph is one of
     a part         every other row and column of the image: a quarter of ReOrg
     the tail       anything after the raw maps
 
-An operation that onnx_body.py does not take begins the tail, and so does what reads the tail. The
+An operation that body.py does not take begins the tail, and so does what reads the tail. The
 maps that the tail reads are the head's raw maps.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.onnx_constants import Constants, array
+from refquant.formats.onnx.constants import Constants, array
 from refquant.graph.graph import INPUT, Node
 
 MOST_CHANNELS, COARSEST = 1 << 16, 1024

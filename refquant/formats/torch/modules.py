@@ -7,15 +7,15 @@ shared, so that few objects can stand for very many: their number and depth are 
 from collections.abc import Iterator, Mapping
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.pickle_machine import Instance
-from refquant.formats.torch_globals import Tensor
-from refquant.formats.torch_leaves import (
+from refquant.formats.torch.globals import Tensor
+from refquant.formats.torch.leaves import (
     LEAVES,
     SUPPORTED,
     children_of,
     tensors_of,
 )
-from refquant.formats.torch_tensors import Arrays
+from refquant.formats.torch.pickle_machine import Instance
+from refquant.formats.torch.tensors import Arrays
 from refquant.graph.module import Module
 
 MAX_MODULES = 2**12  # E6E in training form, the largest of the family, has about 1,300

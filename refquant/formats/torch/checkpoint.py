@@ -5,13 +5,13 @@
 
 In five steps, each of which trusts only what the one before it has checked:
 
-    torch_zip.py        the file -> the archive's members; torch_legacy.py: the form before 1.6
-    unpickle.py         the pickle -> inert objects, by the names that torch_globals.py allows
-    torch_layers.py     objects -> layers, by way of torch_head.py, torch_modules.py (classes of
-                        the training code) and torch_leaves.py (classes of PyTorch);
-                        state_dict.py: tensors by name -> layers, by an architecture's table
-    torch_tensors.py    storages -> arrays
-    graph/lower.py      layers -> nodes; maps.py checks that they fit; fold.py folds them
+    archive.py       the file -> the archive's members; legacy.py: the form before 1.6
+    unpickle.py      the pickle -> inert objects, by the names that globals.py allows
+    layers.py        objects -> layers, by way of head.py, modules.py (classes of the training
+                     code) and leaves.py (classes of PyTorch);
+                     state_dict.py: tensors by name -> layers, by an architecture's table
+    tensors.py       storages -> arrays
+    graph/lower.py   layers -> nodes; maps.py checks that they fit; fold.py folds them
 
 A checkpoint is a dictionary with a model under "ema" (the average over the training steps, which
 is used if it is there) or "model", or it is the model itself; in place of a model there may be a
@@ -30,15 +30,15 @@ import numpy as np
 from refquant.arrays.errors import BadInput
 from refquant.formats.finish import finish
 from refquant.formats.official import LICENCE
-from refquant.formats.pickle_machine import Instance, shown
 from refquant.formats.state_dict import Tensors, model_by_name
-from refquant.formats.torch_globals import Tensor, load, resolve
-from refquant.formats.torch_head import has_norms
-from refquant.formats.torch_layers import head_of, layers_of
-from refquant.formats.torch_legacy import START, open_legacy
-from refquant.formats.torch_tensors import Arrays, Storages, check_view, storages_of
-from refquant.formats.torch_zip import Archive, open_archive, read_member, sha256_of
-from refquant.formats.unpickle import MAX_BYTES, unpickle
+from refquant.formats.torch.archive import Archive, open_archive, read_member, sha256_of
+from refquant.formats.torch.globals import Tensor, load, resolve
+from refquant.formats.torch.head import has_norms
+from refquant.formats.torch.layers import head_of, layers_of
+from refquant.formats.torch.legacy import START, open_legacy
+from refquant.formats.torch.pickle_machine import Instance, shown
+from refquant.formats.torch.tensors import Arrays, Storages, check_view, storages_of
+from refquant.formats.torch.unpickle import MAX_BYTES, unpickle
 from refquant.graph.graph import Model, count
 from refquant.graph.lower import lower
 

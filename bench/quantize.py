@@ -26,14 +26,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.auditing.audit import audit_layer, total_of
+from refquant.auditing.grid import grid
 from refquant.graph.architecture import build
 from refquant.graph.graph import Model
 from refquant.quant.accounting import accounting
 from refquant.quant.granularity import GRANULARITIES
 from refquant.quant.recipe import parse, quantize_model
 from refquant.quant.schemes import find_scheme
-from refquant.study.audit import audit_layer, total_of
-from refquant.study.audit_grid import grid
 
 DOCS = Path(__file__).parents[1] / "docs"
 GRID, COMBINED, SPEED, PHOTOS = (

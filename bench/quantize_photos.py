@@ -6,7 +6,7 @@ Every photo is shown to the float model and to each quantized one, and detection
            that overlap by IoU >= 0.5, every box used once, best scores first
     lost   the others of the float model;  new   the others of the quantized one
     iou    mean over those kept;  score   mean change of their scores
-    sqnr_db  of the quantized weights (study/audit.py), to set beside
+    sqnr_db  of the quantized weights (auditing/audit.py), to set beside
 
 Conf 0.25, IoU of NMS 0.45, as `refquant detect` has them. Rows go into
 docs/quantization_photos.csv, bench/quantize.py makes the page; `--draw FOLDER` writes pictures, to
@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from quantize import PHOTOS, append
 
+from refquant.auditing.audit import audit
 from refquant.detection.draw import draw
 from refquant.detection.image import read_image
 from refquant.detection.predict import Detections, detect
 from refquant.formats.catalogue import load_model
 from refquant.ops.nms import overlap
 from refquant.quant.recipe import quantize_model, uniform
-from refquant.study.audit import audit
 
 SCHEMES = ("affine", "affine:mse", "affine:mse+bc", "pwlq")
 WIDTHS = (8, 6, 5, 4, 3)

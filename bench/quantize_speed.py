@@ -31,11 +31,11 @@ import numpy as np
 from quantize import SPEED as TARGET
 from quantize import append, read
 
+from refquant.auditing.audit import audit
 from refquant.formats.catalogue import load_model, save_model
 from refquant.graph.architecture import build
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.quant.schemes import every_scheme
-from refquant.study.audit import audit
 
 THREADS = 2
 SCHEMES = (

@@ -29,7 +29,7 @@ _HOMES = {
     "quantize": "refquant.quant.tensor",
     "QuantizedTensor": "refquant.quant.tensor",
     "quantize_model": "refquant.quant.recipe",
-    "audit": "refquant.study.audit",
+    "audit": "refquant.auditing.audit",
     "record_golden": "refquant.study.golden",
     "verify": "refquant.study.verify",
 }

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
+from refquant.auditing.audit import audit, audit_layer, total_of
+from refquant.auditing.detail import audit_group, audit_groups, audit_weight, group_name
+from refquant.auditing.grid import grid, weights_of
 from refquant.cli import audit as verb
 from refquant.cli.main import main
 from refquant.formats.catalogue import load_model, save_model
@@ -15,9 +18,6 @@ from refquant.graph.architecture import build
 from refquant.quant.recipe import parse, quantize_model, uniform
 from refquant.quant.schemes import every_scheme
 from refquant.quant.tensor import QuantizedTensor, quantize
-from refquant.study.audit import audit, audit_layer, total_of
-from refquant.study.audit_detail import audit_group, audit_groups, audit_weight, group_name
-from refquant.study.audit_grid import grid, weights_of
 
 W = np.random.default_rng(0).standard_normal((4, 6, 3, 3)).astype(np.float32)
 

@@ -85,13 +85,13 @@ def refuse_together(options: argparse.Namespace, one: str, others: tuple[str, ..
 
 def run_model(options: argparse.Namespace) -> int:
     """All layers."""
-    from refquant.study.audit import audit
+    from refquant.auditing.audit import audit
 
     model, against = models(options)
     path = Path(options.model)
     result = audit(model, against, path.stat().st_size if path.is_file() else None)
     if options.plot:
-        from refquant.study.audit_plot import plot_layers
+        from refquant.auditing.plot import plot_layers
 
         options.plot.mkdir(parents=True, exist_ok=True)
         plot_layers(result["layers"], options.plot / "sqnr.png")
@@ -108,8 +108,8 @@ def run_model(options: argparse.Namespace) -> int:
 
 def run_layer(options: argparse.Namespace) -> int:
     """One layer: its groups, one group or one weight."""
-    from refquant.study.audit import original
-    from refquant.study.audit_detail import audit_group, audit_groups, audit_weight
+    from refquant.auditing.audit import original
+    from refquant.auditing.detail import audit_group, audit_groups, audit_weight
 
     model, against = models(options)
     tensor = quantized(model, options.layer)
@@ -140,8 +140,8 @@ def run_grid(options: argparse.Namespace) -> int:
     """Every scheme, granularity and width; of all layers or of one."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from refquant.auditing.grid import grid, weights_of
     from refquant.formats.catalogue import load_model
-    from refquant.study.audit_grid import grid, weights_of
 
     weights = weights_of(load_model(options.model))
     if options.layer is not None:
@@ -170,8 +170,8 @@ CODE_COLUMNS = ("code", "level", "count", "lowest", "highest")
 
 def models(options: argparse.Namespace) -> tuple[Any, Any]:
     """The model as it is stored, and the one to compare with in the same form."""
+    from refquant.auditing.audit import check_folding
     from refquant.formats.catalogue import load_model
-    from refquant.study.audit import check_folding
 
     model = load_model(options.model, fold=False)
     if options.against is None:
@@ -206,8 +206,8 @@ def picture(options: argparse.Namespace, tensor: Any, w: Any, group: int) -> Non
     """The group's histogram, where --plot asks for it."""
     if options.plot is None:
         return
-    from refquant.study.audit_detail import group_name
-    from refquant.study.audit_plot import plot_group
+    from refquant.auditing.detail import group_name
+    from refquant.auditing.plot import plot_group
 
     options.plot.mkdir(parents=True, exist_ok=True)
     title = f"{options.layer}, {group_name(tensor, group)}: {tensor.scheme}, {tensor.bits} bits"

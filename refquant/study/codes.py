@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.auditing.audit import original
 from refquant.graph.graph import Model
 from refquant.quant.granularity import GRANULARITIES
 from refquant.quant.tensor import QuantizedTensor
-from refquant.study.audit import original
 from refquant.study.variants import rounded
 
 Array = NDArray[Any]

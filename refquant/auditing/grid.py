@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.auditing.audit import LayerAudit, audit_layer, total_of
 from refquant.graph.graph import Model
 from refquant.quant.granularity import find_granularity
 from refquant.quant.scheme import check_bits
 from refquant.quant.schemes import find_scheme
 from refquant.quant.tensor import quantize
-from refquant.study.audit import LayerAudit, audit_layer, total_of
 
 Weights = Mapping[str, NDArray[np.float32]]
 Map = Callable[..., Iterable[Any]]

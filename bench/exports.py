@@ -25,8 +25,8 @@ from refquant.formats.catalogue import load_model, save_model
 from refquant.formats.onnx.export import OPSET, onnx_model
 from refquant.graph.graph import INPUT, Model
 from refquant.quant.recipe import quantize_model, uniform
-from refquant.study.golden import record_golden
-from refquant.study.golden_file import open_golden
+from refquant.verification.golden.file import open_golden
+from refquant.verification.golden.record import record_golden
 
 TABLE = Path(__file__).with_suffix(".md")
 RECIPES = (("affine", "filter", 4), ("symmetric", "layer", 8), ("affine", "c-shape", 4))

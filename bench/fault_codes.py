@@ -1,7 +1,7 @@
 """Faults of another quantizer, for bench/faults.py: is what explains their codes named?
 
 A small port of affine quantization with one thing of it wrong gives codes and scales for every
-convolution; study/codes.py compares them with ours. Layers where the fault changes nothing are
+convolution; codes.py compares them with ours. Layers where the fault changes nothing are
 left out. Weights of a trained network hit no tie, so two faults that change only ties get weights
 that were moved to multiples of half a scale, the scale to a power of two.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from refquant.graph.graph import Model, array_of
-from refquant.study.codes import compare_layer
+from refquant.verification.codes import compare_layer
 
 Given = dict[str, np.ndarray]
 TOP = 15  # of 4 bits

@@ -2,7 +2,7 @@
 
 Each function takes a copy of the graph and the name of a node of ours, changes the graph so that
 this node's tensor is faulty, and returns whether it could. Nothing here knows the catalogue of
-causes (refquant/study/blame): the faults are written in terms of ONNX.
+causes (refquant/verification/blame): the faults are written in terms of ONNX.
 """
 
 from collections.abc import Callable

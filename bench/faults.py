@@ -38,12 +38,12 @@ from refquant.formats.catalogue import load_model
 from refquant.formats.onnx.export import onnx_model
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.quant.recipe import quantize_model, uniform
-from refquant.study.blame.catalogue import explain
-from refquant.study.bounds import enclose, given
-from refquant.study.declared import Declared
-from refquant.study.golden import record_golden
-from refquant.study.golden_file import open_golden
-from refquant.study.judge import judge
+from refquant.verification.blame.catalogue import explain
+from refquant.verification.bounds import enclose, given
+from refquant.verification.declared import Declared
+from refquant.verification.golden.file import open_golden
+from refquant.verification.golden.record import record_golden
+from refquant.verification.judge import judge
 
 TABLE = Path(__file__).with_suffix(".md")
 Arrays = dict[str, np.ndarray]

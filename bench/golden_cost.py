@@ -25,8 +25,8 @@ import numpy as np
 from refquant.engine.walk import run
 from refquant.formats.catalogue import load_model
 from refquant.graph.graph import Model
-from refquant.study.golden import record_golden
-from refquant.study.golden_file import open_golden
+from refquant.verification.golden.file import open_golden
+from refquant.verification.golden.record import record_golden
 
 TABLE = Path(__file__).with_suffix(".md")
 ROUNDS = 5

@@ -14,7 +14,7 @@ import numpy as np
 from refquant.engine.walk import run_node
 from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.ops.activation import ACTIVATIONS
-from refquant.study.declared import UNDERFLOW
+from refquant.verification.declared import UNDERFLOW
 
 Arrays = dict[str, np.ndarray]
 CHAIN = ("batch_norm", "silu", "leaky", "multiply_channel")

@@ -14,8 +14,8 @@ import onnx
 from graph_surgery import conv_of, read, write
 
 from refquant.graph.graph import INPUT
-from refquant.study.bounds import enclose, given
-from refquant.study.judge import judge
+from refquant.verification.bounds import enclose, given
+from refquant.verification.judge import judge
 
 DRAWS = 4
 Change = Callable[[Any, np.random.Generator], Any]

@@ -10,12 +10,12 @@ constructed networks (constructed.py) for an image with zeros next to data. Impl
                                         which the constructed image, full of them, brings out
     emulations                          FFT and Winograd convolutions, flush to zero
                                         (other_arithmetic.py), storage in float16 and bfloat16
-                                        with float32 sums (study/variants.py), and batch norms,
+                                        with float32 sums (variants.py), and batch norms,
                                         branches and implicit layers not folded (the unfolded graph
                                         in onnxruntime): with that arithmetic declared, and without
 A line per run: the verdicts of all rows, the largest share of a bound that a row not judged wrong
 used (1.000: the one rounding of a sum of two maps can attain its bound), and for runtimes k of
-study/evidence.py for the last output alone, with 32 variants.
+verification/evidence.py for the last output alone, with 32 variants.
 """
 
 import argparse
@@ -34,11 +34,11 @@ from runtimes import has_torch, onnxruntime_outputs, opencv_outputs, torch_outpu
 from refquant.formats.catalogue import load_model
 from refquant.formats.onnx.export import onnx_model
 from refquant.graph.graph import INPUT, Model
-from refquant.study.declared import Declared
-from refquant.study.golden import record_golden
-from refquant.study.golden_file import open_golden
-from refquant.study.variants import largest_deviation, rounded, variant
-from refquant.study.verify import Report, verify
+from refquant.verification.declared import Declared
+from refquant.verification.golden.file import open_golden
+from refquant.verification.golden.record import record_golden
+from refquant.verification.variants import largest_deviation, rounded, variant
+from refquant.verification.verify import Report, verify
 
 TABLE = Path(__file__).with_suffix(".md")
 RUNTIME, EMULATION = "runtime", "emulation"

@@ -30,8 +30,8 @@ _HOMES = {
     "QuantizedTensor": "refquant.quant.tensor",
     "quantize_model": "refquant.quant.recipe",
     "audit": "refquant.auditing.audit",
-    "record_golden": "refquant.study.golden",
-    "verify": "refquant.study.verify",
+    "record_golden": "refquant.verification.golden.record",
+    "verify": "refquant.verification.verify",
 }
 
 __all__ = ["__version__", *_HOMES]

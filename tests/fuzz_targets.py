@@ -314,7 +314,7 @@ def tensor_files() -> Target:
     """
     import unicodedata  # noqa: F401
 
-    from refquant.study.tensors import tensors_of
+    from refquant.verification.tensors.files import tensors_of
 
     arrays = {"a": np.ones((2, 3), np.float32), "1": np.ones(4, np.float16)}
     image = io.BytesIO()
@@ -337,8 +337,8 @@ def written(save: Callable[..., None], *arrays: np.ndarray, **named: np.ndarray)
 
 
 def golden() -> Target:
-    from refquant.study.golden import record_golden
-    from refquant.study.golden_file import open_golden
+    from refquant.verification.golden.file import open_golden
+    from refquant.verification.golden.record import record_golden
 
     def make(folder: Path) -> Path:
         x = np.zeros((1, 3, 8, 8), np.float32)

@@ -40,8 +40,8 @@ WRITERS = (
     *(
         "store.py",
         "report.py",
-        "golden_sink.py",
-        "golden_file.py",
+        "sink.py",
+        "file.py",
         "npz_export.py",
         "workers.py",
         "evaluate.py",

@@ -13,11 +13,11 @@ from refquant.engine.walk import run_node
 from refquant.graph.graph import Node
 from refquant.ops.activation import ACTIVATIONS
 from refquant.quant.tensor import quantize
-from refquant.study.blame.catalogue import CAUSES, explain
-from refquant.study.blame.input_causes import explain_input
-from refquant.study.bounds import given
-from refquant.study.declared import Declared
-from refquant.study.variants import rounded
+from refquant.verification.blame.catalogue import CAUSES, explain
+from refquant.verification.blame.input_causes import explain_input
+from refquant.verification.bounds import given
+from refquant.verification.declared import Declared
+from refquant.verification.variants import rounded
 
 PLAIN = Declared()
 

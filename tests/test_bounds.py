@@ -10,8 +10,8 @@ from refquant.engine.walk import run_node, walk
 from refquant.graph.architecture import build
 from refquant.graph.graph import Node
 from refquant.ops.catalogue import OPS
-from refquant.study.bounds import BOUNDS, Enclosed, enclose, given
-from refquant.study.declared import Declared
+from refquant.verification.bounds import BOUNDS, Enclosed, enclose, given
+from refquant.verification.declared import Declared
 
 PLAIN = Declared()
 U = 2.0**-24

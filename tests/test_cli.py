@@ -20,7 +20,7 @@ from refquant.cli import verify
 from refquant.cli.main import VERBS, main, parser
 from refquant.formats.catalogue import load_model, save_model
 from refquant.graph.architecture import build
-from refquant.study.verify import Report
+from refquant.verification.verify import Report
 
 posix = pytest.mark.skipif(os.name != "posix", reason="file names that other systems refuse")
 

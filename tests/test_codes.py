@@ -12,7 +12,7 @@ from refquant.formats.npz_export import export_npz
 from refquant.graph.architecture import build
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.quant.tensor import quantize
-from refquant.study.codes import compare_codes, compare_layer
+from refquant.verification.codes import compare_codes, compare_layer
 
 # scale 1 and zero point 1 for the range -1 ... 14: 0.5 and 2.5 are ties.
 W = np.array([-1.0, 0.0, 0.5, 1.5, 2.5, 14.0], np.float32).reshape(1, 6, 1, 1)

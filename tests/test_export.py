@@ -16,8 +16,8 @@ from refquant.formats.onnx.export import export_onnx, onnx_model
 from refquant.graph.architecture import build
 from refquant.graph.graph import array_of
 from refquant.quant.recipe import quantize_model, uniform
-from refquant.study.golden import record_golden
-from refquant.study.verify import verify
+from refquant.verification.golden.record import record_golden
+from refquant.verification.verify import verify
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -16,9 +16,9 @@ from refquant.cli.main import main
 from refquant.engine.walk import walk
 from refquant.formats.catalogue import save_model
 from refquant.graph.architecture import build
-from refquant.study.golden import record_golden
-from refquant.study.golden_file import content_sha256, digest, open_golden, statistics
-from refquant.study.golden_sink import Stream
+from refquant.verification.golden.file import content_sha256, digest, open_golden, statistics
+from refquant.verification.golden.record import record_golden
+from refquant.verification.golden.sink import Stream
 
 
 @pytest.fixture(scope="module")

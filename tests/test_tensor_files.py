@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
-from refquant.study.tensors import header_of, natural, tensors_of
+from refquant.verification.tensors.files import header_of, natural, tensors_of
 
 X = np.zeros((1, 3, 8, 8), np.float32)
 

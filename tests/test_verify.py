@@ -11,14 +11,14 @@ from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
 from refquant.engine.walk import walk
 from refquant.graph.architecture import build
-from refquant.study.declared import Declared
-from refquant.study.deviation import deviation, ulp_histogram
-from refquant.study.golden import record_golden
-from refquant.study.mapping import Wanted, layouts_of, match_all, words
-from refquant.study.tensors import Tensor
-from refquant.study.variants import rounded, variant
-from refquant.study.verify import verify
-from refquant.study.worst import picture
+from refquant.verification.declared import Declared
+from refquant.verification.deviation import deviation, ulp_histogram
+from refquant.verification.golden.record import record_golden
+from refquant.verification.mapping import Wanted, layouts_of, match_all, words
+from refquant.verification.tensors.files import Tensor
+from refquant.verification.variants import rounded, variant
+from refquant.verification.verify import verify
+from refquant.verification.worst import picture
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from small_model import DECODE, JOINED, STEM, saved, small_model
 from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
 from refquant.engine.walk import walk
-from refquant.study.declared import Declared
-from refquant.study.golden import record_golden
-from refquant.study.golden_file import open_golden
-from refquant.study.mapping import LARGEST_MAPPING, read_mapping
-from refquant.study.verify import verify
+from refquant.verification.declared import Declared
+from refquant.verification.golden.file import open_golden
+from refquant.verification.golden.record import record_golden
+from refquant.verification.mapping import LARGEST_MAPPING, read_mapping
+from refquant.verification.verify import verify
 
 
 @pytest.fixture(scope="module")

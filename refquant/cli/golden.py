@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from refquant.formats.catalogue import load_model
-    from refquant.study.golden import record_golden
+    from refquant.verification.golden.record import record_golden
 
     if options.npz != (options.output.suffix.lower() == ".npz"):
         raise BadInput(options.output, "--npz and the suffix .npz go together")
@@ -67,6 +67,6 @@ def run(options: argparse.Namespace) -> int:
 
 def tensor(path: Path) -> Any:
     """The array of a .npy file."""
-    from refquant.study.tensors import read_npy
+    from refquant.verification.tensors.files import read_npy
 
     return read_npy(path)

@@ -9,7 +9,7 @@ from refquant.arrays.errors import BadInput, printable
 from refquant.cli.common import MODEL_HELP, add_verb, print_json, say, table
 
 if TYPE_CHECKING:
-    from refquant.study.verify import Report
+    from refquant.verification.verify import Report
 
 EXAMPLE = """
 refquant verify G.h5 theirs.npz                  tensors by name, every node given
@@ -94,9 +94,9 @@ def run(options: argparse.Namespace) -> int:
 def report_of(options: argparse.Namespace) -> "Report":
     """The report on tensors."""
     from refquant.formats.catalogue import load_model
-    from refquant.study.declared import Declared
-    from refquant.study.mapping import read_mapping
-    from refquant.study.verify import verify
+    from refquant.verification.declared import Declared
+    from refquant.verification.mapping import read_mapping
+    from refquant.verification.verify import verify
 
     declared = Declared(
         options.storage,
@@ -122,8 +122,8 @@ def report_of(options: argparse.Namespace) -> "Report":
 def run_codes(options: argparse.Namespace) -> int:
     """Compare another quantizer's codes and scales with a quantized model's."""
     from refquant.formats.catalogue import load_model
-    from refquant.study.codes import EQUAL, NOT_GIVEN, compare_codes
-    from refquant.study.tensors import integers_of
+    from refquant.verification.codes import EQUAL, NOT_GIVEN, compare_codes
+    from refquant.verification.tensors.files import integers_of
 
     rows = compare_codes(
         load_model(options.golden), load_model(options.codes), integers_of(options.other)
@@ -144,7 +144,7 @@ def run_codes(options: argparse.Namespace) -> int:
 
 def show_codes(rows: list[dict[str, Any]], every: bool) -> None:
     """The layers that were given, or all."""
-    from refquant.study.codes import NOT_GIVEN
+    from refquant.verification.codes import NOT_GIVEN
 
     keys = ("node", "codes", "differ", "largest", "scales", "explanation")
     given = [row for row in rows if every or row["explanation"] != NOT_GIVEN]

@@ -9,9 +9,9 @@ import numpy as np
 from refquant.graph.graph import Node
 from refquant.ops.conv import pad, windows
 from refquant.ops.pool import max_pool_fast
-from refquant.study.blame.conv_causes import shift
-from refquant.study.blame.trial import Array, Cause, Inputs, Trial, mapped
-from refquant.study.bounds import Enclosed
+from refquant.verification.blame.conv_causes import shift
+from refquant.verification.blame.trial import Array, Cause, Inputs, Trial, mapped
+from refquant.verification.bounds import Enclosed
 
 MOST_ORDERS = 720
 ROUNDINGS = 2.0**-21  # of interpolation, relative to the largest value

@@ -33,7 +33,7 @@ from refquant.formats.hdf5 import store as hdf5
 from refquant.formats.hdf5.node_json import group_of
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.ops.nms import candidates, nms
-from refquant.study.golden_file import (
+from refquant.verification.golden.file import (
     FORMAT,
     FORMAT_VERSION,
     Record,
@@ -41,7 +41,7 @@ from refquant.study.golden_file import (
     digest,
     statistics,
 )
-from refquant.study.golden_sink import Sink, open_sink
+from refquant.verification.golden.sink import Sink, open_sink
 
 Float32 = NDArray[np.float32]
 Entry = tuple[str, str, tuple[int, ...], str]

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.engine.walk import walk
 from refquant.graph.graph import INPUT, Model, Node
-from refquant.study.bounds import Enclosed, enclose, given
-from refquant.study.declared import UNDERFLOW, Declared
-from refquant.study.deviation import deviation
-from refquant.study.golden_file import Golden, digest
-from refquant.study.judge import CONSISTENT, UNDECIDED, WRONG, judge
-from refquant.study.mapping import Match, read
-from refquant.study.worst import MOST, picture, where_wrong, worst_element
+from refquant.verification.bounds import Enclosed, enclose, given
+from refquant.verification.declared import UNDERFLOW, Declared
+from refquant.verification.deviation import deviation
+from refquant.verification.golden.file import Golden, digest
+from refquant.verification.judge import CONSISTENT, UNDECIDED, WRONG, judge
+from refquant.verification.mapping import Match, read
+from refquant.verification.worst import MOST, picture, where_wrong, worst_element
 
 Row = dict[str, Any]
 Array = NDArray[Any]
@@ -178,8 +178,8 @@ class Job:
 
     def explanation(self, node: Node, inputs: list[Enclosed], golden: NDArray[np.float32]) -> Row:
         """The named cause of a wrong node, and a note on declarations under which it is right."""
-        from refquant.study.blame.catalogue import explain
-        from refquant.study.blame.plain import plain_note
+        from refquant.verification.blame.catalogue import explain
+        from refquant.verification.blame.plain import plain_note
 
         found = self.tensor(node.name) if self.usable(node.name) else None
         if found is None:
@@ -222,8 +222,8 @@ def undeclared(node: Node, inputs: list[Enclosed], found: Array, declared: Decla
 
 def cause_of_input(found: Array, x: NDArray[np.float32]) -> Row:
     """The cause of a wrong input tensor."""
-    from refquant.study.blame.input_causes import explain_input
-    from refquant.study.blame.plain import plain_note
+    from refquant.verification.blame.input_causes import explain_input
+    from refquant.verification.blame.plain import plain_note
 
     return {"cause": explain_input(found, x), "note": plain_note(found, x)}
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.study.bounds import Enclosed
-from refquant.study.worst import excess_of
+from refquant.verification.bounds import Enclosed
+from refquant.verification.worst import excess_of
 
 CONSISTENT, UNDECIDED, WRONG, IMPLAUSIBLE = "consistent", "undecided", "wrong", "implausible"
 

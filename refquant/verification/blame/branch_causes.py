@@ -21,10 +21,10 @@ the smallest maps of a network need a larger image, or the cause stays unknown.
 import numpy as np
 
 from refquant.graph.graph import Node
-from refquant.study.blame.fit_causes import Fit, of_eps
-from refquant.study.blame.trial import Array, Cause, Inputs, weight_of
-from refquant.study.bounds_conv import sums
-from refquant.study.declared import Declared
+from refquant.verification.blame.fit_causes import Fit, of_eps
+from refquant.verification.blame.trial import Array, Cause, Inputs, weight_of
+from refquant.verification.bounds_conv import sums
+from refquant.verification.declared import Declared
 
 
 def branch_missing(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:

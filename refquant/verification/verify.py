@@ -34,14 +34,14 @@ from refquant.formats.hdf5.content_hash import content_sha256
 from refquant.formats.hdf5.node_json import group_of
 from refquant.graph.graph import INPUT, Model
 from refquant.graph.shapes import predictions_of, shapes_of
-from refquant.study.declared import Declared
-from refquant.study.evidence import weigh
-from refquant.study.golden_file import Golden, open_golden
-from refquant.study.job import Job, Row
-from refquant.study.judge import CONSISTENT, IMPLAUSIBLE, UNDECIDED, WRONG
-from refquant.study.mapping import Match, Wanted, match_all
-from refquant.study.tensors import Tensor, tensors_of
-from refquant.study.variants import VARIANTS
+from refquant.verification.declared import Declared
+from refquant.verification.evidence import weigh
+from refquant.verification.golden.file import Golden, open_golden
+from refquant.verification.job import Job, Row
+from refquant.verification.judge import CONSISTENT, IMPLAUSIBLE, UNDECIDED, WRONG
+from refquant.verification.mapping import Match, Wanted, match_all
+from refquant.verification.tensors.files import Tensor, tensors_of
+from refquant.verification.variants import VARIANTS
 
 
 @dataclass(frozen=True)

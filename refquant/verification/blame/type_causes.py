@@ -12,10 +12,10 @@ from collections.abc import Callable
 import numpy as np
 
 from refquant.graph.graph import Node, array_of
-from refquant.study.blame.trial import Array, Cause, Inputs, Trial, holds, with_arrays
-from refquant.study.bounds import Enclosed, enclose
-from refquant.study.declared import FLOAT_TYPES, Declared
-from refquant.study.variants import rounded
+from refquant.verification.blame.trial import Array, Cause, Inputs, Trial, holds, with_arrays
+from refquant.verification.bounds import Enclosed, enclose
+from refquant.verification.declared import FLOAT_TYPES, Declared
+from refquant.verification.variants import rounded
 
 SHARE = 0.25
 Fits = Callable[[Node, Inputs, Array, Declared], bool]

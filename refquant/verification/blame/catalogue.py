@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.graph.graph import INPUT, Node
-from refquant.study.blame.branch_causes import BRANCH_CAUSES
-from refquant.study.blame.conv_causes import CONV_CAUSES
-from refquant.study.blame.decode_causes import DECODE_CAUSES
-from refquant.study.blame.fit_causes import FIT_CAUSES
-from refquant.study.blame.input_causes import INPUT_CAUSES
-from refquant.study.blame.move_causes import MOVE_CAUSES
-from refquant.study.blame.quant_causes import QUANT_CAUSES
-from refquant.study.blame.trial import Cause, explained
-from refquant.study.blame.type_causes import TYPE_CAUSES
-from refquant.study.bounds import Enclosed
-from refquant.study.declared import Declared
+from refquant.verification.blame.branch_causes import BRANCH_CAUSES
+from refquant.verification.blame.conv_causes import CONV_CAUSES
+from refquant.verification.blame.decode_causes import DECODE_CAUSES
+from refquant.verification.blame.fit_causes import FIT_CAUSES
+from refquant.verification.blame.input_causes import INPUT_CAUSES
+from refquant.verification.blame.move_causes import MOVE_CAUSES
+from refquant.verification.blame.quant_causes import QUANT_CAUSES
+from refquant.verification.blame.trial import Cause, explained
+from refquant.verification.blame.type_causes import TYPE_CAUSES
+from refquant.verification.bounds import Enclosed
+from refquant.verification.declared import Declared
 
 CAUSES: tuple[Cause, ...] = (
     *INPUT_CAUSES,  # first: a reversed image is a better name than reversed channels

@@ -4,7 +4,7 @@
 
 Only headers are read here; `read()` gives one array. Float dtypes of 2, 4 and 8 bytes are taken as
 they are, everything else is refused when it is read, by name. An .onnx is run with the golden's
-input x (tensors_onnx.py). Files come from strangers: a size is compared with the bytes that exist
+input x (onnx_run.py). Files come from strangers: a size is compared with the bytes that exist
 before anything is allocated, arrays of Python objects (pickles) are never loaded, and in HDF5
 only hard links, plain storage and HDF5's own filters are followed.
 """
@@ -79,7 +79,7 @@ def listed(path: Path, x: NDArray[np.float32]) -> Iterator[Tensor]:
     elif start.startswith(NPY):
         yield npy_tensor(path)
     elif path.suffix.lower() == ".onnx":
-        from refquant.study.tensors_onnx import onnx_tensors
+        from refquant.verification.tensors.onnx_run import onnx_tensors
 
         yield from onnx_tensors(path, x)
     else:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.study.blame.type_causes import is_of
-from refquant.study.declared import FLOAT_TYPES
+from refquant.verification.blame.type_causes import is_of
+from refquant.verification.declared import FLOAT_TYPES
 
 # Of right float32 networks against each other, relative to the largest output; many times what
 # bench/verdicts.md has, and 1/32 of a unit of float16.

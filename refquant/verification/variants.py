@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from refquant.engine.walk import run_node
 from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.ops.conv import pad, windows
-from refquant.study.declared import Declared
+from refquant.verification.declared import Declared
 
 Float32 = NDArray[np.float32]
 VARIANTS = 32

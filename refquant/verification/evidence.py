@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.graph.graph import INPUT, Model, Node
-from refquant.study.declared import Declared
-from refquant.study.judge import CONSISTENT, IMPLAUSIBLE, UNDECIDED
-from refquant.study.variants import largest_deviation
+from refquant.verification.declared import Declared
+from refquant.verification.judge import CONSISTENT, IMPLAUSIBLE, UNDECIDED
+from refquant.verification.variants import largest_deviation
 
 IMPLAUSIBLE_K = 8.0
 NO_MEASURE = "a right variant overflows here, so there is no deviation to measure by"

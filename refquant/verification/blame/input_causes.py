@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from refquant.graph.graph import INPUT, Node
-from refquant.study.blame.trial import Array, Cause, Inputs, Trial
-from refquant.study.bounds import Enclosed
+from refquant.verification.blame.trial import Array, Cause, Inputs, Trial
+from refquant.verification.bounds import Enclosed
 
 # The channel means and deviations of ImageNet, as used by many other networks.
 MEAN = np.array([0.485, 0.456, 0.406]).reshape(3, 1, 1)

@@ -35,7 +35,7 @@ from refquant.ops.activation import sigmoid_math, silu_math
 from refquant.ops.catalogue import OPS
 from refquant.ops.norm import scale_and_shift
 from refquant.ops.routing import add
-from refquant.study.declared import UNDERFLOW, Declared
+from refquant.verification.declared import UNDERFLOW, Declared
 
 Float64 = NDArray[np.float64]
 SILU_SLOPE = 1.0999
@@ -185,7 +185,7 @@ def decoded_level(x: Enclosed, anchors: Float64, stride: int, declared: Declared
 
 def convolved(node: Node, inputs: list[Enclosed], declared: Declared) -> Enclosed:
     """A convolution with its activation."""
-    from refquant.study.bounds_conv import enclose_conv
+    from refquant.verification.bounds_conv import enclose_conv
 
     z = enclose_conv(node, inputs[0], declared)
     if declared.storage != "float32" and node.attributes["activation"] != "linear":

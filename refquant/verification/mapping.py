@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.graph.graph import INPUT
-from refquant.study.tensors import Tensor, as_floats
+from refquant.verification.tensors.files import Tensor, as_floats
 
 Shape = tuple[int, ...]
 LAYOUTS = {4: ("NCHW", "NHWC", "NAHWE"), 3: ("NRE", "NER")}

@@ -14,7 +14,7 @@ import numpy as np
 
 from refquant.graph.graph import Node
 from refquant.quant.tensor import QuantizedTensor
-from refquant.study.blame.trial import Array, Cause, Inputs, Trial, with_arrays
+from refquant.verification.blame.trial import Array, Cause, Inputs, Trial, with_arrays
 
 Decoded = Callable[[Array, Array, Array, QuantizedTensor], Iterator[Array]]
 

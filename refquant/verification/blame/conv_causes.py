@@ -15,7 +15,7 @@ import numpy as np
 
 from refquant.graph.graph import Node, array_of
 from refquant.ops.conv import pad
-from refquant.study.blame.trial import (
+from refquant.verification.blame.trial import (
     Array,
     Cause,
     Inputs,
@@ -25,8 +25,8 @@ from refquant.study.blame.trial import (
     with_arrays,
     with_attributes,
 )
-from refquant.study.bounds import Enclosed, activated
-from refquant.study.declared import Declared
+from refquant.verification.bounds import Enclosed, activated
+from refquant.verification.declared import Declared
 
 SLOPES = (0.01, 0.2, 0.125, 0.25, 0.3, 102 / 1024)
 ROUNDING = 2.0**-21  # of formulas other than ours, relative, and absolute for sigmoids
@@ -175,7 +175,7 @@ def padding_mode(node: Node, inputs: Inputs) -> Iterator[Trial]:
 
 def channels_permuted(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
     """Whether every channel of y^ is one of the right channels, each taken once."""
-    from refquant.study.bounds import enclose
+    from refquant.verification.bounds import enclose
 
     y = enclose(node, inputs, declared)
     if y.value.shape != found.shape or found.shape[1] < 2:

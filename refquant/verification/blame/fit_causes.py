@@ -20,8 +20,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from refquant.graph.graph import Node, array_of
-from refquant.study.blame.move_causes import identity
-from refquant.study.blame.trial import (
+from refquant.verification.blame.move_causes import identity
+from refquant.verification.blame.trial import (
     Array,
     Cause,
     Inputs,
@@ -29,8 +29,8 @@ from refquant.study.blame.trial import (
     with_arrays,
     with_attributes,
 )
-from refquant.study.bounds import enclose
-from refquant.study.declared import Declared
+from refquant.verification.bounds import enclose
+from refquant.verification.declared import Declared
 
 LEFT = 16.0
 IMPROVED = 100.0

@@ -77,7 +77,7 @@ class Stream(io.RawIOBase):
 
 
 class Hdf5Sink:
-    """One group per node; see golden_file.py."""
+    """One group per node; see file.py."""
 
     def __init__(self, file: h5py.File, stream: Stream) -> None:
         self.file, self.stream = file, stream

@@ -32,7 +32,7 @@ from refquant.auditing.audit import original
 from refquant.graph.graph import Model
 from refquant.quant.granularity import GRANULARITIES
 from refquant.quant.tensor import QuantizedTensor
-from refquant.study.variants import rounded
+from refquant.verification.variants import rounded
 
 Array = NDArray[Any]
 EQUAL, NOT_GIVEN = "equal", "not given"

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.graph.graph import Node, array_of
-from refquant.study.bounds import Enclosed, enclose
-from refquant.study.declared import Declared
+from refquant.verification.bounds import Enclosed, enclose
+from refquant.verification.declared import Declared
 
 Array = NDArray[Any]
 Inputs = Sequence[Enclosed]

@@ -1,0 +1,1 @@
+"""The tensors of another implementation, from files of every usual kind (files.py)."""

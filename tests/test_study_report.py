@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import pytest
 from study_cells import make_grid_data, run
 
-from refquant.study.axes import Axes, ticks
-from refquant.study.document import Cell, Document, Figure, Paragraph, Table, markdown
-from refquant.study.drawing import (
+from refquant.study.report.axes import Axes, ticks
+from refquant.study.report.document import Cell, Document, Figure, Paragraph, Table, markdown
+from refquant.study.report.drawing import (
     MARKERS,
     Box,
     Drawing,
@@ -24,10 +24,10 @@ from refquant.study.drawing import (
     svg,
     write_png,
 )
-from refquant.study.findings import equal_bits, ranked
-from refquant.study.page import html
-from refquant.study.plots import plots
-from refquant.study.report import report, write_report
+from refquant.study.report.findings import equal_bits, ranked
+from refquant.study.report.page import html
+from refquant.study.report.plots import plots
+from refquant.study.report.report import report, write_report
 from refquant.study.wording import interval, number, places_of
 
 NASTY = '<script>alert(1)</script> & "|*_[x](y)`'

@@ -125,7 +125,7 @@ def report_folder(options: argparse.Namespace) -> Path:
 def studied(options: argparse.Namespace) -> Mapping[str, Any]:
     """The study that the options ask for, its report written."""
     from refquant.formats.catalogue import load_model
-    from refquant.study.report import write_report
+    from refquant.study.report.report import write_report
     from refquant.study.sweep import Work, study
 
     dataset, model = chosen_data(options), load_model(options.model)
@@ -216,7 +216,7 @@ class Progress:
 
 def show(results: Mapping[str, Any], folder: Path) -> None:
     """A line per configuration, the claims' verdicts, where the report is."""
-    from refquant.study.tables import configuration_row
+    from refquant.study.report.tables import configuration_row
 
     header = ("configuration", "AP %", "loss", "95% interval", "against float32", "stored bits")
     rows = [configuration_row(row) for row in results["configurations"]]

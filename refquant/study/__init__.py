@@ -1,1 +1,1 @@
-"""Floor 6: what one finds out with all of it: audits, sweeps, golden vectors, verdicts."""
+"""Floor 7: the comparison of the paper: what each way to quantize costs, with intervals."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refquant.study.configurations import MEMBERS, PAPER_GRANULARITIES, PAPER_SCHEMES
-from refquant.study.drawing import Box, Drawing, Shape, Text
+from refquant.study.report.drawing import Box, Drawing, Shape, Text
 from refquant.study.wording import number, with_interval
 
 Row = Mapping[str, Any]

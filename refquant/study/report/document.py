@@ -7,7 +7,7 @@ name can never become markup. A table's cell may carry the number it is sorted b
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from refquant.study.drawing import Drawing
+from refquant.study.report.drawing import Drawing
 
 
 class Heading(NamedTuple):

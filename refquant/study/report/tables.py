@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from refquant.study.claims import FAILS, HOLDS, NOT, REPRODUCED
-from refquant.study.document import Block, Bullets, Cell, Paragraph, Table
+from refquant.study.report.document import Block, Bullets, Cell, Paragraph, Table
 from refquant.study.wording import (
     NONE,
     interval,

@@ -8,7 +8,7 @@ import numpy as np
 from refquant.study.bootstrap import VERDICTS
 from refquant.study.claims import PUBLISHED
 from refquant.study.configurations import PAPER_BITS
-from refquant.study.document import Block, Bullets, Heading
+from refquant.study.report.document import Block, Bullets, Heading
 from refquant.study.wording import interval, loss_of, number
 
 Results = Mapping[str, Any]

@@ -12,10 +12,10 @@ A scheme has one colour and one marker in all of them; its options are hollow.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from refquant.study.axes import Axes, legend, span
 from refquant.study.configurations import MEMBERS, PAPER_BITS, PAPER_SCHEMES
-from refquant.study.drawing import Drawing, Line, Mark, Shape, Text
-from refquant.study.heat_map import heat_maps
+from refquant.study.report.axes import Axes, legend, span
+from refquant.study.report.drawing import Drawing, Line, Mark, Shape, Text
+from refquant.study.report.heat_map import heat_maps
 from refquant.study.wording import number, short, with_interval
 
 Row = Mapping[str, Any]

@@ -17,19 +17,19 @@ from typing import Any
 from refquant.arrays.errors import BadInput
 from refquant.detection.score import NUMBERS
 from refquant.study.claims import NOT, NOT_COMPARED, OPEN, REPRODUCED
-from refquant.study.document import Block, Cards, Document, Figure, Heading, markdown
-from refquant.study.drawing import Drawing, write_png, write_svg
-from refquant.study.findings import findings
-from refquant.study.page import html
-from refquant.study.plots import plots
-from refquant.study.store import write_text
-from refquant.study.tables import (
+from refquant.study.report.document import Block, Cards, Document, Figure, Heading, markdown
+from refquant.study.report.drawing import Drawing, write_png, write_svg
+from refquant.study.report.findings import findings
+from refquant.study.report.page import html
+from refquant.study.report.plots import plots
+from refquant.study.report.tables import (
     claims_table,
     comparisons_table,
     configurations_table,
     images_table,
     method,
 )
+from refquant.study.store import write_text
 from refquant.study.wording import number, plural
 
 Results = Mapping[str, Any]

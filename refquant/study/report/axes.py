@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from refquant.study.drawing import Line, Mark, Shape, Text
+from refquant.study.report.drawing import Line, Mark, Shape, Text
 from refquant.study.wording import number
 
 

@@ -1,0 +1,1 @@
+"""The report of a study: what results.json says, in words, tables and plots (report.py)."""

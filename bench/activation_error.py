@@ -8,7 +8,7 @@ y is the result, exact the function in float64 of the same x (glibc's exp, withi
     x <= -88.72284         SiLU and sigmoid are 0 by definition (activation.py): the absolute error
     x is NaN               y must be the canonical NaN
 
-The jitted functions are measured; tests/test_activation.py says that they have the bits of
+The jitted functions are measured; tests/ops/test_activation.py says that they have the bits of
 the definition. `leaky` is held to x * float32(0.1) in float64. Takes a few minutes; writes
 bench/activation_error.md.
 """

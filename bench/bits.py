@@ -36,7 +36,7 @@ def hashes(model, x, threads: int) -> list[str]:
 
 def one_process(full_size: bool) -> None:
     """What a process prints: the tiles, whether goldens are met, and the full network's hashes."""
-    sys.path.insert(0, str(TESTS))
+    sys.path.insert(0, str(TESTS / "support"))
     from whole_numbers import model_of_whole_numbers
 
     from refquant.engine.tiles import tiles_for_this_cpu

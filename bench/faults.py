@@ -39,8 +39,9 @@ from refquant.formats.onnx.export import onnx_model
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.quant.recipe import quantize_model, uniform
 from refquant.verification.blame.catalogue import explain
-from refquant.verification.bounds import enclose, given
+from refquant.verification.bounds import enclose
 from refquant.verification.declared import Declared
+from refquant.verification.enclosed import given
 from refquant.verification.golden.file import open_golden
 from refquant.verification.golden.record import record_golden
 from refquant.verification.judge import judge

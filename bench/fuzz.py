@@ -5,8 +5,8 @@
     python bench/fuzz.py --only ONNX --seed 3    one reader, other mutations
 
 Each reader runs in a process of its own, so that a crash of a library is a line of the table: the
-file that it was reading is left behind. What counts as a failure, tests/fuzzing.py says. Exit code
-1 if there is any; the inputs of the first few are written to bench/fuzz-failures.json.
+file that it was reading is left behind. What counts as a failure, fuzzing.py of the tests says.
+Exit code 1 if there is any; the inputs of the first few are written to bench/fuzz-failures.json.
 
 --write puts a reader's line into bench/fuzz.md again and again as it goes, in place of a line of
 fewer executions, so that a run that is cut off is told as far as it came.
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from refquant.arrays.atomic import atomic_path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(HERE.parent / "tests" / "support"))
 
 if TYPE_CHECKING:
     from fuzzing import Report, Target
@@ -36,7 +36,7 @@ CHUNK = 10_000  # executions between two reports
 TITLE = """# Fuzzing the readers
 
 A line is one process of `python bench/fuzz.py --runs RUNS --seed SEED --only READER --write`.
-Time is the processor's; a failure is what tests/fuzzing.py calls so.
+Time is the processor's; a failure is what tests/support/fuzzing.py calls so.
 
 """
 HEADER = (

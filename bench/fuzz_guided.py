@@ -4,7 +4,7 @@
     python bench/fuzz_guided.py                 a minute per reader
     python bench/fuzz_guided.py onnx hdf5 --seconds 3600 --write
 
-The readers, seeds and judgement of bench/fuzz.py (tests/fuzzing.py, tests/fuzz_targets.py),
+The readers, seeds and judgement of bench/fuzz.py (fuzzing.py, fuzz_targets.py in tests/support),
 which needs nothing but Python; only what is tried next is chosen otherwise: inputs that reach new
 branches of refquant are kept and changed further. The seeds are the corpus: they are made by the
 tests' own writers, the same ones each time. Memory counts per execution here: libFuzzer's own
@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent)]
+sys.path[:0] = [str(HERE.parent / "tests" / "support"), str(HERE.parent)]
 TABLE = HERE / "fuzz_guided.md"
 TITLE = """# Fuzzing the readers, guided by coverage
 

@@ -5,7 +5,7 @@
     python bench/kills.py --write          and the table goes to bench/kills.md
     python bench/kills.py --only study     one verb; with --write, its line alone is replaced
 
-SIGKILL comes before lines, evenly spread, of the files that write; tests/kill_points.py says how.
+SIGKILL comes before lines, evenly spread, of the files that write (kill_points.py of the tests).
 Afterwards the output must be the old file, the new one, absent where there was none, or what a run
 that is left alone names so on its way ("interim": study's results after each configuration);
 "broken" counts anything else. The same command, run again to its end, must give the new one ("not
@@ -21,7 +21,7 @@ from pathlib import Path
 from pages import table
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(HERE.parent / "tests" / "support"))
 TABLE = HERE / "kills.md"
 STATES = ("old", "absent", "interim", "new", "broken")
 COLUMNS = ("killed", *STATES, "with other files", "not mended", "left behind")

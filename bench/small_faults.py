@@ -14,7 +14,8 @@ import onnx
 from graph_surgery import conv_of, read, write
 
 from refquant.graph.graph import INPUT
-from refquant.verification.bounds import enclose, given
+from refquant.verification.bounds import enclose
+from refquant.verification.enclosed import given
 from refquant.verification.judge import judge
 
 DRAWS = 4

@@ -72,6 +72,61 @@ def test_every_folder_is_a_floor():
     assert folders - {"weights"} == set(ROOMS)
 
 
+def module_of(path: Path) -> str:
+    """The dotted name of a file, a package's for its `__init__`."""
+    return ".".join(("refquant", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    )
+
+
+def executed(name: str, modules: set[str]) -> set[str]:
+    """The modules that an import of `name` runs: itself, and every package on the way to it."""
+    parts = name.split(".")
+    return {".".join(parts[:n]) for n in range(1, len(parts) + 1)} & modules
+
+
+def circles(sources: dict[str, str]) -> list[set[str]]:
+    """Sets of modules that import each other, in a ring of any length; imports in functions too.
+
+    A module is in a ring with another if each can be reached from the other.
+    """
+    modules = set(sources)
+    follows = {
+        module: {other for name in imported(text) for other in executed(name, modules)} - {module}
+        for module, text in sources.items()
+    }
+    reached = {}
+    for module in modules:
+        seen, edge = set(), [module]
+        while edge:
+            new = follows[edge.pop()] - seen
+            seen |= new
+            edge += new
+        reached[module] = seen
+    rings = {
+        frozenset({module, *(other for other in reached[module] if module in reached[other])})
+        for module in modules
+        if module in reached[module]
+    }
+    return [set(ring) for ring in rings]
+
+
+def test_no_files_import_each_other():
+    assert circles({module_of(path): path.read_text() for path in FILES}) == []
+
+
+def test_a_circle_is_found_at_any_length_and_through_a_package():
+    ring = {f"refquant.a{i}": f"def f():\n    import refquant.a{(i + 1) % 5}" for i in range(5)}
+    assert circles(ring) == [set(ring)]
+    assert circles(ring | {"refquant.a4": ""}) == []
+    package = {
+        "refquant.p": "from refquant.p.one import x",
+        "refquant.p.one": "from refquant.p.two import y",
+        "refquant.p.two": "",
+    }
+    assert circles(package) == [{"refquant.p", "refquant.p.one"}]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_file_begins_with_its_lesson(path):
     assert ast.get_docstring(ast.parse(path.read_text()))

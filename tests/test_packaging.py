@@ -8,13 +8,11 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from pathlib import Path
 
 import pytest
+from places import ROOT, TESTS
 
 from refquant.formats.official import official_name, weights_folder
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_the_weights_folder_is_reachable_where_refquant_is_imported_from():
@@ -74,7 +72,7 @@ def test_what_tests_skip_without_is_installed_by_the_test_command_but_pytorch():
     setup.read(ROOT / "setup.cfg")
     extras = setup["options.extras_require"]
     installed = {line.split()[0] for line in extras["dev"].splitlines() if line}
-    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")]
     found = {name for text in texts for name in re.findall(r'importorskip\("(\w+)[".]', text)}
     assert {"onnx", "cv2", "torch"} <= found
     wanted = {PACKAGES.get(name, name) for name in found - {"refquant"}}

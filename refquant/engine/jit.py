@@ -16,9 +16,7 @@ from typing import Any
 from numba import njit
 from numba.core import event
 
-from refquant.engine.native import announce, digest_of_parts
-
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+from refquant.engine.compiled import OPTIONS, announce, digest_of_parts
 
 
 def kernel(function: Callable) -> Any:

@@ -22,31 +22,16 @@ These files are executed, like Python's in __pycache__: who may write there may 
 import ctypes
 import hashlib
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
-from refquant.engine.tiles import cpu_compiled_for, cpu_name_and_features
-
-FOLDER = Path(__file__).parent
-# The files whose text becomes part of kernels, in the package's folder.
-PARTS = (
-    "engine/*_kernel.py",
-    "engine/*loops.py",
-    "engine/jit.py",
-    "engine/native.py",
-    "engine/simd.py",
-    "engine/steps.py",
-    "engine/tiles.py",
-    "ops/activation.py",
-    "ops/conv_loops.py",
-    "ops/fma.py",
-)
+from refquant.engine.compiled import FOLDER, OPTIONS, announce, digest_of_parts
+from refquant.engine.tiles import cpu_name_and_features
 
 
 class Code(NamedTuple):
@@ -77,16 +62,6 @@ def code_of(module: str, name: str, arguments: int) -> Code:
             file = f"{name}-{digest_of_parts()}.o"
             _loaded[name] = kept(file, arguments) or compiled(module, name, file, arguments)
         return _loaded[name]
-
-
-def digest_of_parts() -> str:
-    """A hash of the text of all kernels, and of what turns it into code."""
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in PARTS for path in FOLDER.parent.glob(pattern)):
-        digest.update(path.read_bytes())
-    versions = [metadata.version(package) for package in ("numba", "llvmlite", "numpy")]
-    digest.update(" ".join([*versions, cpu_compiled_for()]).encode())
-    return digest.hexdigest()[:16]
 
 
 def folders() -> Iterator[Path]:
@@ -125,22 +100,10 @@ def compiled(module: str, name: str, file: str, arguments: int) -> Code:
     return linked(content, arguments, True, "")
 
 
-def announce() -> None:
-    """Say on stderr, the first time in a process, why it takes seconds."""
-    if not _announced:
-        _announced.append(True)
-        print("refquant: compiling the kernels for this CPU, once ...", file=sys.stderr)
-
-
-_announced: list[bool] = []
-
-
 def object_file(function: Any, arguments: int) -> bytes:
     """The name and the object file of a Python function of int64, compiled."""
     import llvmlite.binding as llvm
     from numba import int64, njit
-
-    from refquant.engine.jit import OPTIONS
 
     kind = int64(*[int64] * arguments)
     # Wrappers for callers in Python or C would need Numba's own library.

@@ -24,7 +24,6 @@ An infinite bound says that nothing can be decided. Oracle: float64, whose own e
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,29 +34,13 @@ from refquant.ops.activation import sigmoid_math, silu_math
 from refquant.ops.catalogue import OPS
 from refquant.ops.norm import scale_and_shift
 from refquant.ops.routing import add
+from refquant.verification.bounds_conv import enclose_conv
 from refquant.verification.declared import UNDERFLOW, Declared
+from refquant.verification.enclosed import Enclosed, grown
 
 Float64 = NDArray[np.float64]
 SILU_SLOPE = 1.0999
 LEAKY_ROUNDINGS = 3  # of the slope, of its product, and one to spare
-
-
-class Enclosed(NamedTuple):
-    """An exact value and how far a right one may be from it; see the file's docstring."""
-
-    value: Float64
-    bound: Float64
-
-
-def given(array: NDArray[Any]) -> Enclosed:
-    """A tensor of the other side: what it says is what it is."""
-    value = np.asarray(array, np.float64)
-    return Enclosed(value, np.zeros_like(value))
-
-
-def grown(k: float, u: float) -> float:
-    """g(k): k roundings in a row; infinite from k*u = 1/4 on."""
-    return k * u / (1 - k * u) if k * u < 0.25 else np.inf
 
 
 def enclose(node: Node, inputs: Sequence[Enclosed], declared: Declared) -> Enclosed:
@@ -185,8 +168,6 @@ def decoded_level(x: Enclosed, anchors: Float64, stride: int, declared: Declared
 
 def convolved(node: Node, inputs: list[Enclosed], declared: Declared) -> Enclosed:
     """A convolution with its activation."""
-    from refquant.verification.bounds_conv import enclose_conv
-
     z = enclose_conv(node, inputs[0], declared)
     if declared.storage != "float32" and node.attributes["activation"] != "linear":
         z = narrowed(z, declared)  # it may be stored before the activation too

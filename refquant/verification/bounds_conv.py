@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from refquant.graph.graph import Node, array_of
 from refquant.ops.conv import conv_math, output_size, pad
 from refquant.ops.pool import max_pool_fast
-from refquant.verification.bounds import Enclosed, grown
 from refquant.verification.declared import UNDERFLOW, Declared
+from refquant.verification.enclosed import Enclosed, grown
 
 Float64 = NDArray[np.float64]
 WINDOW_BYTES = 1 << 26  # of the windows of some output rows, in float64

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.engine.walk import walk
 from refquant.graph.graph import INPUT, Model, Node
-from refquant.verification.bounds import Enclosed, enclose, given
+from refquant.verification.bounds import enclose
 from refquant.verification.declared import UNDERFLOW, Declared
 from refquant.verification.deviation import deviation
+from refquant.verification.enclosed import Enclosed, given
 from refquant.verification.golden.file import Golden, digest
 from refquant.verification.judge import CONSISTENT, UNDECIDED, WRONG, judge
 from refquant.verification.mapping import Match, read

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.verification.bounds import Enclosed
+from refquant.verification.enclosed import Enclosed
 from refquant.verification.worst import excess_of
 
 CONSISTENT, UNDECIDED, WRONG, IMPLAUSIBLE = "consistent", "undecided", "wrong", "implausible"

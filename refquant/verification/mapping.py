@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.graph.graph import INPUT
-from refquant.verification.tensors.files import Tensor, as_floats
+from refquant.verification.tensors.files import as_floats
+from refquant.verification.tensors.tensor import Tensor
 
 Shape = tuple[int, ...]
 LAYOUTS = {4: ("NCHW", "NHWC", "NAHWE"), 3: ("NRE", "NER")}

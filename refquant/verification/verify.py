@@ -40,7 +40,8 @@ from refquant.verification.golden.file import Golden, open_golden
 from refquant.verification.job import Job, Row
 from refquant.verification.judge import CONSISTENT, IMPLAUSIBLE, UNDECIDED, WRONG
 from refquant.verification.mapping import Match, Wanted, match_all
-from refquant.verification.tensors.files import Tensor, tensors_of
+from refquant.verification.tensors.files import tensors_of
+from refquant.verification.tensors.tensor import Tensor
 from refquant.verification.variants import VARIANTS
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from refquant.graph.graph import Node, array_of
 from refquant.ops.conv import pad
-from refquant.verification.bounds import Enclosed
+from refquant.verification.enclosed import Enclosed
 
 SHADES = " .:-=+*#%@"
 MOST = 12  # products of a later wrong node

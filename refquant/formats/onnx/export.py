@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
+from refquant.formats.onnx.parts import Parts
+from refquant.formats.onnx.weights import weight_of
 from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.graph.shapes import Shape, predictions_of, shapes_of
 
@@ -79,26 +81,14 @@ def import_onnx(where: object) -> Any:
     return onnx
 
 
-class Graph:
+class Graph(Parts):
     """The graph so far: a method per operation adds its ONNX nodes and constants."""
 
     def __init__(self, onnx: Any, N: int, shapes: dict[str, Shape]) -> None:
-        self.onnx, self.N, self.shapes = onnx, N, shapes
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def add_node(self, kind: str, inputs: Any, output: str, **attributes: Any) -> str:
-        made = self.onnx.helper.make_node(kind, list(inputs), [output], output, **attributes)
-        self.nodes.append(made)
-        return output
-
-    def constant(self, name: str, array: NDArray[Any]) -> str:
-        self.constants.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
+        super().__init__(onnx)
+        self.N, self.shapes = N, shapes
 
     def conv(self, node: Node) -> None:
-        from refquant.formats.onnx.weights import weight_of
-
         inputs = [*node.inputs, weight_of(self, node)]
         if "bias" in node.arrays:
             bias = array_of(node.arrays["bias"]).astype(np.float32)

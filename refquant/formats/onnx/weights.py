@@ -12,29 +12,26 @@ linear, Lloyd-Max, powers of two, bias correction), zero points that uint8 does 
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from refquant.arrays.errors import BadInput
+from refquant.formats.onnx.parts import Parts
 from refquant.graph.graph import Node, array_of
 from refquant.quant.tensor import QuantizedTensor
-
-if TYPE_CHECKING:
-    from refquant.formats.onnx.export import Graph
 
 AXES = "FCRS"
 
 
-def weight_of(graph: "Graph", node: Node) -> str:
+def weight_of(parts: Parts, node: Node) -> str:
     """The name of the weight of a convolution, added to the graph."""
     weight, name = node.arrays["weight"], f"{node.name}.weight"
     if isinstance(weight, QuantizedTensor):
-        return quantized(graph, weight, name)
-    return graph.constant(name, array_of(weight).astype(np.float32))
+        return quantized(parts, weight, name)
+    return parts.constant(name, array_of(weight).astype(np.float32))
 
 
-def quantized(graph: "Graph", tensor: QuantizedTensor, name: str) -> str:
+def quantized(parts: Parts, tensor: QuantizedTensor, name: str) -> str:
     """Codes, scales and zero points, and what makes a weight of them; equation (1)."""
     affine = tensor.rules.affine_map
     if affine is None:
@@ -50,31 +47,31 @@ def quantized(graph: "Graph", tensor: QuantizedTensor, name: str) -> str:
     if direct and not grouping.axes:
         scale, zero_point = scale.reshape(()), zero_point.reshape(())
     inputs = [
-        graph.constant(f"{name}.codes", codes.astype(np.uint8)),
-        graph.constant(f"{name}.scale", np.asarray(scale, np.float32)),
-        graph.constant(f"{name}.zero_point", np.asarray(zero_point).astype(np.uint8)),
+        parts.constant(f"{name}.codes", codes.astype(np.uint8)),
+        parts.constant(f"{name}.scale", np.asarray(scale, np.float32)),
+        parts.constant(f"{name}.zero_point", np.asarray(zero_point).astype(np.uint8)),
     ]
     axis = AXES.index(grouping.axes) if direct and grouping.axes else 0
     decoded = name if direct else f"{name}.rows"
-    graph.add_node("DequantizeLinear", inputs, decoded, axis=axis)
-    return name if direct else from_rows(graph, tensor, decoded, name)
+    parts.add_node("DequantizeLinear", inputs, decoded, axis=axis)
+    return name if direct else from_rows(parts, tensor, decoded, name)
 
 
-def from_rows(graph: "Graph", tensor: QuantizedTensor, rows: str, name: str) -> str:
+def from_rows(parts: Parts, tensor: QuantizedTensor, rows: str, name: str) -> str:
     """`Granularity.from_rows` in ONNX."""
     shape, grouping = tensor.shape, tensor.grouping
     if not grouping.block:
         order = grouping.order()
         ordered = np.array([shape[i] for i in order], np.int64)
-        reshaped = graph.add_node(
-            "Reshape", [rows, graph.constant(f"{name}.ordered", ordered)], f"{name}.reshaped"
+        reshaped = parts.add_node(
+            "Reshape", [rows, parts.constant(f"{name}.ordered", ordered)], f"{name}.reshaped"
         )
         perm = [int(i) for i in np.argsort(order)]
-        return graph.add_node("Transpose", [reshaped], name, perm=perm)
-    flat = graph.constant(f"{name}.flat", np.array([shape[0], -1], np.int64))
-    rows = graph.add_node("Reshape", [rows, flat], f"{name}.filters")
+        return parts.add_node("Transpose", [reshaped], name, perm=perm)
+    flat = parts.constant(f"{name}.flat", np.array([shape[0], -1], np.int64))
+    rows = parts.add_node("Reshape", [rows, flat], f"{name}.filters")
     numbers = {"starts": 0, "ends": math.prod(shape[1:]), "axes": 1}
-    cut = [graph.constant(f"{name}.{k}", np.array([v], np.int64)) for k, v in numbers.items()]
-    rows = graph.add_node("Slice", [rows, *cut], f"{name}.own")
-    whole = graph.constant(f"{name}.shape", np.array(shape, np.int64))
-    return graph.add_node("Reshape", [rows, whole], name)
+    cut = [parts.constant(f"{name}.{k}", np.array([v], np.int64)) for k, v in numbers.items()]
+    rows = parts.add_node("Slice", [rows, *cut], f"{name}.own")
+    whole = parts.constant(f"{name}.shape", np.array(shape, np.int64))
+    return parts.add_node("Reshape", [rows, whole], name)

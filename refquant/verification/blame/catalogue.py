@@ -2,7 +2,7 @@
 
 The first cause that explains every element of a wrong output within the bounds is its name.
 What none explains stays "unknown" (None): a wrong guess costs more time than none. An addition is
-an entry in one of the files and a test of its own (tests/test_blame.py checks that each has one).
+an entry in one of the files and a test of its own (test_blame.py checks that each has one).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ from refquant.verification.blame.move_causes import MOVE_CAUSES
 from refquant.verification.blame.quant_causes import QUANT_CAUSES
 from refquant.verification.blame.trial import Cause, explained
 from refquant.verification.blame.type_causes import TYPE_CAUSES
-from refquant.verification.bounds import Enclosed
 from refquant.verification.declared import Declared
+from refquant.verification.enclosed import Enclosed
 
 CAUSES: tuple[Cause, ...] = (
     *INPUT_CAUSES,  # first: a reversed image is a better name than reversed channels

@@ -25,8 +25,9 @@ from refquant.verification.blame.trial import (
     with_arrays,
     with_attributes,
 )
-from refquant.verification.bounds import Enclosed, activated
+from refquant.verification.bounds import activated
 from refquant.verification.declared import Declared
+from refquant.verification.enclosed import Enclosed
 
 SLOPES = (0.01, 0.2, 0.125, 0.25, 0.3, 102 / 1024)
 ROUNDING = 2.0**-21  # of formulas other than ours, relative, and absolute for sigmoids

@@ -14,7 +14,7 @@ import numpy as np
 from refquant.graph.graph import Node, array_of
 from refquant.ops.activation import sigmoid_math
 from refquant.verification.blame.trial import Array, Cause, Inputs, Trial
-from refquant.verification.bounds import Enclosed
+from refquant.verification.enclosed import Enclosed
 
 ROUNDINGS = 2.0**-19  # of a decode with float32 and H5's sigmoid, relative to each row's largest
 

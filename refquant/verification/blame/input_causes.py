@@ -10,7 +10,7 @@ import numpy as np
 
 from refquant.graph.graph import INPUT, Node
 from refquant.verification.blame.trial import Array, Cause, Inputs, Trial
-from refquant.verification.bounds import Enclosed
+from refquant.verification.enclosed import Enclosed
 
 # The channel means and deviations of ImageNet, as used by many other networks.
 MEAN = np.array([0.485, 0.456, 0.406]).reshape(3, 1, 1)

@@ -11,7 +11,7 @@ from refquant.ops.conv import pad, windows
 from refquant.ops.pool import max_pool_fast
 from refquant.verification.blame.conv_causes import shift
 from refquant.verification.blame.trial import Array, Cause, Inputs, Trial, mapped
-from refquant.verification.bounds import Enclosed
+from refquant.verification.enclosed import Enclosed
 
 MOST_ORDERS = 720
 ROUNDINGS = 2.0**-21  # of interpolation, relative to the largest value

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.graph.graph import Node, array_of
-from refquant.verification.bounds import Enclosed, enclose
+from refquant.verification.bounds import enclose
 from refquant.verification.declared import Declared
+from refquant.verification.enclosed import Enclosed
 
 Array = NDArray[Any]
 Inputs = Sequence[Enclosed]

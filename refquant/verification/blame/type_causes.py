@@ -13,8 +13,9 @@ import numpy as np
 
 from refquant.graph.graph import Node, array_of
 from refquant.verification.blame.trial import Array, Cause, Inputs, Trial, holds, with_arrays
-from refquant.verification.bounds import Enclosed, enclose
+from refquant.verification.bounds import enclose
 from refquant.verification.declared import FLOAT_TYPES, Declared
+from refquant.verification.enclosed import Enclosed
 from refquant.verification.variants import rounded
 
 SHARE = 0.25

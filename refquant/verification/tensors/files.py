@@ -14,11 +14,11 @@ import math
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -28,25 +28,17 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.formats.catalogue import first_bytes
 from refquant.formats.hdf5.superblock import SIGNATURE, check_superblock
+from refquant.verification.tensors.onnx_run import onnx_tensors
+from refquant.verification.tensors.tensor import FLOATS, Tensor
 
 Array = NDArray[Any]
 LARGEST = 1 << 32  # bytes of one tensor
 MOST_TENSORS = 20_000
-FLOATS = ("float16", "float32", "float64")
 FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32)
 ZIP = b"PK"  # an empty one begins otherwise than a full one
 NPY = b"\x93NUMPY"
 # What NumPy raises for a header that is not the text of a dictionary.
 HEADER_ERRORS = (ValueError, EOFError, SyntaxError, TypeError, TokenError, RecursionError)
-
-
-class Tensor(NamedTuple):
-    """A named array that can be read."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    read: Callable[[], Array]
 
 
 def tensors_of(path: Path, x: NDArray[np.float32]) -> list[Tensor]:
@@ -79,8 +71,6 @@ def listed(path: Path, x: NDArray[np.float32]) -> Iterator[Tensor]:
     elif start.startswith(NPY):
         yield npy_tensor(path)
     elif path.suffix.lower() == ".onnx":
-        from refquant.verification.tensors.onnx_run import onnx_tensors
-
         yield from onnx_tensors(path, x)
     else:
         raise BadInput(path, "is no .npz, .npy, .h5 or .onnx", "write the tensors as .npz")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.onnx.fields import check_fields
-from refquant.verification.tensors.files import FLOATS, Tensor
+from refquant.verification.tensors.tensor import FLOATS, Tensor
 
 ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 

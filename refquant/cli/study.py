@@ -165,7 +165,7 @@ def chosen_data(options: argparse.Namespace) -> "DataSet":
     from refquant.study.configurations import QUICK_IMAGES
 
     if is_demo(options) and options.annotations is None:
-        dataset = find_dataset(str(weights_folder() / "demo"))
+        dataset = find_dataset(weights_folder() / "demo")
     else:
         dataset = data_set(options)
     quick = QUICK_IMAGES if options.preset == "quick" else len(dataset.images)

@@ -56,7 +56,7 @@ def find_dataset(folder: str | os.PathLike[str], split: str | None = None) -> Da
     """
     folder = Path(folder)
     if folder == Path("demo") and not folder.is_dir():
-        folder = Path(str(weights_folder())) / "demo"
+        folder = weights_folder() / "demo"
     if not folder.is_dir():
         raise BadInput(folder, "is not a folder", "give one in COCO's layout")
     files = sorted((folder / "annotations").glob("instances_*.json"))

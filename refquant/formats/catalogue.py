@@ -104,7 +104,7 @@ def load_model(
     given = {"arch": arch, "eps": eps}
     options = {key: value for key, value in given.items() if value is not None}
     if name == "demo":
-        path = Path(str(weights_folder())) / "demo.h5"
+        path = weights_folder() / "demo.h5"
     if name.startswith("random:"):
         refuse_options(options, (), name)
         from refquant.graph.architecture import build

@@ -2,7 +2,6 @@
 
 import json
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import refquant
 LICENCE = "YOLOv5 and YOLOv7 code: GPL-3.0; whether that extends to weights is disputed"
 
 
-def weights_folder() -> Traversable:
+def weights_folder() -> Path:
     """The folder `weights/`: part of an installed package, beside the package in a checkout."""
     try:
-        return files("refquant.weights")
+        return Path(str(files("refquant.weights")))
     except ModuleNotFoundError:
         return Path(refquant.__file__).parents[1] / "weights"
 

@@ -84,7 +84,7 @@ def reader(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = "demo/val/00000.png"
     Path("weights/demo/val").mkdir(parents=True)
-    shutil.copy(Path(str(weights_folder())) / image, Path("weights") / image)
+    shutil.copy(weights_folder() / image, Path("weights") / image)
     return Reader(capsys)
 
 

@@ -3,7 +3,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from refquant.formats.catalogue import load_model
 from refquant.formats.official import weights_folder
 from refquant.quant.recipe import quantize_model, uniform
 
-FOLDER = Path(str(weights_folder()))
+FOLDER = weights_folder()
 GOLDENS = TESTS / "goldens" / "demo_raw.npz"
 
 

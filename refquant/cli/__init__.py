@@ -1,1 +1,1 @@
-"""Floor 7: the command line. One file per verb; no arithmetic."""
+"""Floor 8: the command line. One file per verb; no arithmetic."""

@@ -1,1 +1,1 @@
-"""Floor 4: the files that a model can be read from and written to; catalogue.py lists them."""
+"""Floor 5: the files that a model can be read from and written to; catalogue.py lists them."""

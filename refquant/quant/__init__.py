@@ -1,1 +1,1 @@
-"""Floor 3: quantization of raw arrays. A scheme sees rows, a granularity makes them."""
+"""Floor 4: quantization of raw arrays. A scheme sees rows, a granularity makes them."""

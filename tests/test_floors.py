@@ -10,11 +10,11 @@ import refquant
 ROOT = Path(refquant.__file__).parent
 FLOORS = (
     ("arrays",),
-    ("ops",),
+    ("ops", "drawing"),  # rooms of one floor do not know each other
     ("graph",),
     ("engine",),
     ("quant",),
-    ("formats", "auditing"),  # rooms of one floor do not know each other
+    ("formats", "auditing"),
     ("detection",),
     ("verification", "study"),
     ("cli",),

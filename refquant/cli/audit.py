@@ -9,11 +9,14 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refquant.arrays.errors import BadInput
 from refquant.cli.audit_text import report, text_of
 from refquant.cli.common import MODEL_HELP, add_threads, add_verb, progress, say
+
+if TYPE_CHECKING:
+    from refquant.drawing.svg import Drawing
 
 EXAMPLE = """
 refquant audit q.h5                                       what can be known from the file alone
@@ -50,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
         also = "; 4 or 3,4,5 or 2-8" if option == "bits" else ", with commas"
         parser.add_argument(f"--{option}", help=f"for --grid{also} (default: {default})")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV as well")
-    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write pictures (extra plot)")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write pictures (SVG)")
     add_threads(parser)
     parser.set_defaults(run=run)
 
@@ -91,10 +94,9 @@ def run_model(options: argparse.Namespace) -> int:
     path = Path(options.model)
     result = audit(model, against, path.stat().st_size if path.is_file() else None)
     if options.plot:
-        from refquant.auditing.plot import plot_layers
+        from refquant.auditing.plot import layers_plot
 
-        options.plot.mkdir(parents=True, exist_ok=True)
-        plot_layers(result["layers"], options.plot / "sqnr.png")
+        write_picture(layers_plot(result["layers"]), options.plot)
     report(options, result, result["layers"], LAYER_COLUMNS)
     if not options.json:
         from refquant.cli.info import bytes_table
@@ -207,12 +209,19 @@ def picture(options: argparse.Namespace, tensor: Any, w: Any, group: int) -> Non
     if options.plot is None:
         return
     from refquant.auditing.detail import group_name
-    from refquant.auditing.plot import plot_group
+    from refquant.auditing.plot import group_plot
 
-    options.plot.mkdir(parents=True, exist_ok=True)
     title = f"{options.layer}, {group_name(tensor, group)}: {tensor.scheme}, {tensor.bits} bits"
-    name = f"{options.layer}-{group}.png".replace("/", "-")
-    plot_group(tensor, w, group, title, options.plot / name)
+    name = f"{options.layer}-{group}".replace("/", "-")
+    write_picture(group_plot(tensor, w, group, title, name), options.plot)
+
+
+def write_picture(drawing: "Drawing", folder: Path) -> None:
+    """The drawing as a file of the folder, which is made where there is none."""
+    from refquant.drawing.svg import write_svg
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_svg([drawing], folder)
 
 
 def granularities(text: str) -> list[str]:

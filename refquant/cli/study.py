@@ -146,7 +146,7 @@ def studied(options: argparse.Namespace) -> Mapping[str, Any]:
                 executor=executor,
                 scratch=options.output if options.dask else None,
                 progress=progress.show,
-                after=lambda found: write_report(found, folder, pictures=False),
+                after=lambda found: write_report(found, folder),
             ),
         )
     write_report(results, folder)

@@ -1,4 +1,4 @@
-"""The report: escaping, drawings, tables, files; everything in it comes from results.json."""
+"""The report: escaping, tables, files; everything in it comes from results.json."""
 
 import csv
 import io
@@ -11,19 +11,8 @@ from xml.etree import ElementTree
 import pytest
 from study_cells import make_grid_data, run
 
-from refquant.study.report.axes import Axes, ticks
+from refquant.drawing.svg import Drawing, Text
 from refquant.study.report.document import Cell, Document, Figure, Paragraph, Table, markdown
-from refquant.study.report.drawing import (
-    MARKERS,
-    Box,
-    Drawing,
-    Line,
-    Mark,
-    Text,
-    outline,
-    svg,
-    write_png,
-)
 from refquant.study.report.findings import equal_bits, ranked
 from refquant.study.report.page import html
 from refquant.study.report.plots import plots
@@ -95,18 +84,6 @@ def test_a_difference_that_is_not_zero_is_not_printed_as_zeros():
     assert number(-0.00026, 4) == "\N{MINUS SIGN}0.0003"
 
 
-def test_ticks_are_round_numbers_within_the_span():
-    assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
-    assert ticks(3.1, 9.2) == [4, 5, 6, 7, 8, 9]
-    assert ticks(-0.03, 0.01) == pytest.approx([-0.03, -0.02, -0.01, 0, 0.01])
-
-
-def test_a_point_is_put_where_its_numbers_say():
-    axes = Axes((0, 10), (0, 1), left=100, top=0, width=200, height=50)
-    assert axes.at(5, 0.5) == (200, 25)
-    assert axes.at(20, -3) == (300, 50)  # beyond the borders: on them
-
-
 @pytest.mark.parametrize(
     ("ends", "verdict", "says"),
     [((0.1, 0.9), "better", "keeps 0.5 points more [+0.1, +0.9]."),
@@ -120,34 +97,6 @@ def test_more_and_less_both_have_an_interval_of_their_own_sign(ends, verdict, sa
 
 def test_ranks_of_equal_values_are_shared():
     assert ranked([3.0, 1.0, 3.0, 2.0]) == [2.5, 0.0, 2.5, 1.0]
-
-
-@pytest.mark.parametrize("kind", MARKERS)
-def test_markers_are_centred_and_of_about_the_same_area(kind):
-    points = outline(Mark(0, 0, kind, "blue", 10))
-    cross = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(points, points[1:] + points[:1]))
-    assert 200 < abs(cross) / 2 < 400
-    assert abs(sum(x for x, _ in points)) < 1e-9
-
-
-def test_a_drawing_is_well_formed_xml_whatever_its_words_are():
-    shapes = [Line([(0, 0), (1, 2)], "grid"), Box(0, 0, 3, 4, "sky", 0.5, NASTY)]
-    shapes += [Mark(1, 1, "diamond", "green", tip=NASTY), Text(1, 2, NASTY, upright=True)]
-    for alone in (False, True):
-        root = ElementTree.fromstring(svg(Drawing("a", NASTY, 10, 20, shapes), alone=alone))
-        assert root.find("{http://www.w3.org/2000/svg}text").text == NASTY
-
-
-def test_a_drawing_becomes_a_png_of_its_size(tmp_path):
-    pytest.importorskip("matplotlib")
-    from PIL import Image
-
-    shapes = [Box(0, 0, 50, 60, "blue"), Text(5, 30, "$1$"), Line([(0, 0), (9, 9)], dash="3 2")]
-    assert write_png([Drawing("a", "", 100, 60, shapes)], tmp_path)
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.size == (200, 120)
-        assert picture.convert("RGB").getpixel((80, 100)) == (0x00, 0x72, 0xB2)
-        assert picture.convert("RGB").getpixel((150, 100)) == (255, 255, 255)
 
 
 def test_names_of_strangers_never_become_markup():
@@ -196,7 +145,7 @@ def test_the_report_is_a_function_of_results_json(results, written, tmp_path):
 def test_another_ap_is_another_report(results, written, tmp_path):
     other = json.loads(json.dumps(results))
     other["configurations"][0]["AP"] = 0.123456
-    write_report(other, tmp_path, pictures=False)
+    write_report(other, tmp_path)
     assert "12.35" in (tmp_path / "report.html").read_text()
     assert "12.35" not in (written / "report.html").read_text()
 
@@ -222,7 +171,7 @@ def test_a_study_that_has_just_begun_has_a_report_too(results, tmp_path):
     for row in begun["configurations"]:
         row |= {"AP": None, "AP50": None, "loss": None}
     begun["comparisons"] = []
-    write_report(begun, tmp_path, pictures=False)
+    write_report(begun, tmp_path)
     assert "0 of 6 configurations are evaluated so far" in (tmp_path / "report.html").read_text()
 
 

@@ -7,7 +7,7 @@ name can never become markup. A table's cell may carry the number it is sorted b
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from refquant.study.report.drawing import Drawing
+from refquant.drawing.svg import Drawing
 
 
 class Heading(NamedTuple):

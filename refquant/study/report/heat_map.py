@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from refquant.drawing.svg import Box, Drawing, Shape, Text
 from refquant.study.configurations import MEMBERS, PAPER_GRANULARITIES, PAPER_SCHEMES
-from refquant.study.report.drawing import Box, Drawing, Shape, Text
 from refquant.study.wording import number, with_interval
 
 Row = Mapping[str, Any]

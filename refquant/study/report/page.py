@@ -7,6 +7,7 @@ on a column's head sorts by it. A content security policy forbids all but what i
 import json
 from html import escape
 
+from refquant.drawing.svg import FONT, svg, theme_css
 from refquant.study.report.document import (
     Block,
     Bullets,
@@ -18,7 +19,6 @@ from refquant.study.report.document import (
     Paragraph,
     Table,
 )
-from refquant.study.report.drawing import FONT, svg, theme_css
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 

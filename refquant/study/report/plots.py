@@ -1,4 +1,4 @@
-"""The report's plots, each drawn from results.json alone (axes.py, drawing.py).
+"""The report's plots, each drawn from results.json alone (drawing/).
 
     ap_nominal, ap_stored   AP against bits per weight, the Pareto front marked
     losses                  every loss with its interval, sorted
@@ -12,9 +12,9 @@ A scheme has one colour and one marker in all of them; its options are hollow.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from refquant.drawing.frame import Frame, legend, span
+from refquant.drawing.svg import Drawing, Line, Mark, Shape, Text
 from refquant.study.configurations import MEMBERS, PAPER_BITS, PAPER_SCHEMES
-from refquant.study.report.axes import Axes, legend, span
-from refquant.study.report.drawing import Drawing, Line, Mark, Shape, Text
 from refquant.study.report.heat_map import heat_maps
 from refquant.study.wording import number, short, with_interval
 
@@ -81,25 +81,25 @@ def ap_plot(rows: Sequence[Row], base: Row, way: str, name: str, label: str) -> 
     shapes, below = scheme_legend(rows, 22)
     bits = [row["bits_per_weight"][way] for row in rows]
     most = 100 * max([base["AP"], *(row["AP"] for row in rows)])
-    axes = Axes(span(bits), (0.0, 1.06 * most or 1.0), top=below + 14)
-    shapes += axes.frame(label, "AP (%)")
-    _, y = axes.at(0, 100 * base["AP"])
-    shapes.append(Line([(axes.left, y), (axes.right, y)], "quiet", 1.4, "6 4"))
+    frame = Frame(span(bits), (0.0, 1.06 * most or 1.0), top=below + 14)
+    shapes += frame.grid(label, "AP (%)")
+    _, y = frame.at(0, 100 * base["AP"])
+    shapes.append(Line([(frame.left, y), (frame.right, y)], "quiet", 1.4, "6 4"))
     shapes.append(
-        Text(axes.left + 6, y - 6, f"float32: {number(100 * base['AP'])}", 12, "start", "quiet")
+        Text(frame.left + 6, y - 6, f"float32: {number(100 * base['AP'])}", 12, "start", "quiet")
     )
-    shapes += front_line(axes, rows, way)
+    shapes += front_line(frame, rows, way)
     for row in rows:
         x, value = row["bits_per_weight"][way], 100 * row["AP"]
         if row["front"][way]:
             shift = value - row["loss"]["points"]  # the float baseline, in points
-            ends = [axes.at(x, shift + row["loss"][end]) for end in ("low", "high")]
+            ends = [frame.at(x, shift + row["loss"][end]) for end in ("low", "high")]
             shapes.append(Line(ends, "quiet", 1))
         tip = f"{row['name']}: AP {number(value)} at {number(x, 2)} bits"
-        shapes.append(mark(*axes.at(x, value), row, tip))
-    shapes += front_names(axes, rows, way, y)
+        shapes.append(mark(*frame.at(x, value), row, tip))
+    shapes += front_names(frame, rows, way, y)
     title = f"AP against {label}; the Pareto front is marked"
-    return Drawing(name, title, WIDTH, int(axes.bottom + 50), shapes)
+    return Drawing(name, title, WIDTH, int(frame.bottom + 50), shapes)
 
 
 def front(rows: Sequence[Row], way: str) -> list[Row]:
@@ -107,29 +107,29 @@ def front(rows: Sequence[Row], way: str) -> list[Row]:
     return sorted((r for r in rows if r["front"][way]), key=lambda r: r["bits_per_weight"][way])
 
 
-def front_line(axes: Axes, rows: Sequence[Row], way: str) -> list[Shape]:
+def front_line(frame: Frame, rows: Sequence[Row], way: str) -> list[Shape]:
     """The front as steps: what so many bits can buy."""
     points: list[tuple[float, float]] = []
     for row in front(rows, way):
-        x, y = axes.at(row["bits_per_weight"][way], 100 * row["AP"])
-        points += [(x, points[-1][1] if points else axes.bottom), (x, y)]
-    points.append((axes.right, points[-1][1]))
+        x, y = frame.at(row["bits_per_weight"][way], 100 * row["AP"])
+        points += [(x, points[-1][1] if points else frame.bottom), (x, y)]
+    points.append((frame.right, points[-1][1]))
     return [Line(points, "ink", 1.6)]
 
 
-def front_names(axes: Axes, rows: Sequence[Row], way: str, baseline: float) -> list[Shape]:
+def front_names(frame: Frame, rows: Sequence[Row], way: str, baseline: float) -> list[Shape]:
     """Names to the upper left of the front's members, where nothing else is, if they fit.
 
     baseline    the y of float32's line, whose own name stands at its left end
     """
     shapes: list[Shape] = []
-    taken = [(axes.left, axes.left + 90, baseline - 6)]
+    taken = [(frame.left, frame.left + 90, baseline - 6)]
     for row in reversed(front(rows, way)):
-        x, y = axes.at(row["bits_per_weight"][way], 100 * row["AP"])
+        x, y = frame.at(row["bits_per_weight"][way], 100 * row["AP"])
         text = short(row)
         left, right, y = x - 8 - 6.4 * len(text), x - 8, y - 8
         free = all(abs(y - other) > 14 or right < a or left > b for a, b, other in taken)
-        if free and left > axes.left:
+        if free and left > frame.left:
             taken.append((left, right, y))
             shapes.append(Text(right, y, text, 11.5, "end", "ink", halo=True))
     return shapes
@@ -139,21 +139,19 @@ def losses(rows: Sequence[Row]) -> Drawing:
     """A line per configuration: its loss and the 95 % interval, the smallest loss first."""
     rows = sorted(rows, key=lambda row: -row["loss"]["points"])
     ends = [row["loss"][end] for row in rows for end in ("low", "high")]
-    axes = Axes(span([*ends, 0.0]), (0.0, 1.0), 300, 12, 440, 20.0 * len(rows))
-    shapes = axes.frame("difference in AP to float32 (points), with 95% interval", "")
-    shapes = [s for s in shapes if not (isinstance(s, Text) and s.anchor == "end")]
-    shapes = [s for s in shapes if not (isinstance(s, Line) and s.points[0][1] == s.points[1][1])]
-    zero, _ = axes.at(0, 0)
-    shapes.append(Line([(zero, axes.top), (zero, axes.bottom)], "ink", 1.2))
+    frame = Frame(span([*ends, 0.0]), (0.0, 1.0), 300, 12, 440, 20.0 * len(rows))
+    shapes = frame.grid_x("difference in AP to float32 (points), with 95% interval")
+    zero, _ = frame.at(0, 0)
+    shapes.append(Line([(zero, frame.top), (zero, frame.bottom)], "ink", 1.2))
     for k, row in enumerate(rows):
-        y = axes.top + 20 * k + 10
+        y = frame.top + 20 * k + 10
         loss = row["loss"]
-        (low, _), (high, _), (x, _) = (axes.at(loss[e], 0) for e in ("low", "high", "points"))
-        shapes.append(Text(axes.left - 12, y + 4, short(row), 12, "end"))
+        (low, _), (high, _), (x, _) = (frame.at(loss[e], 0) for e in ("low", "high", "points"))
+        shapes.append(Text(frame.left - 12, y + 4, short(row), 12, "end"))
         shapes.append(Line([(low, y), (high, y)], "quiet", 1.6))
         shapes.append(mark(x, y, row, f"{row['name']}: {with_interval(loss)}"))
     title = "Difference in AP to float32 of every configuration"
-    return Drawing("losses", title, WIDTH, int(axes.bottom + 50), shapes)
+    return Drawing("losses", title, WIDTH, int(frame.bottom + 50), shapes)
 
 
 def sqnr_plot(rows: Sequence[Row], layers: Sequence[Row]) -> Drawing | None:
@@ -172,12 +170,12 @@ def sqnr_plot(rows: Sequence[Row], layers: Sequence[Row]) -> Drawing | None:
     entries = [(f"{r['scheme']} {'combination' if d else 'filter'}", *STYLES[r["scheme"]], bool(d))
                for r, d in wanted]  # fmt: skip
     shapes, below = legend(entries, 62, 22, WIDTH - 20)
-    axes = Axes((0, len(layers) + 1), span(values), top=below + 14)
-    shapes += axes.frame("convolution, in order of execution", f"SQNR at {bits} bits (dB)")
+    frame = Frame((0, len(layers) + 1), span(values), top=below + 14)
+    shapes += frame.grid("convolution, in order of execution", f"SQNR at {bits} bits (dB)")
     for row, dash in wanted:
         kind, colour = STYLES[row["scheme"]]
         points = [
-            (axes.at(i, v), layer["name"], v)
+            (frame.at(i, v), layer["name"], v)
             for i, (v, layer) in enumerate(zip(row["sqnr_db"], layers, strict=True), 1)
             if v is not None
         ]
@@ -185,26 +183,26 @@ def sqnr_plot(rows: Sequence[Row], layers: Sequence[Row]) -> Drawing | None:
         for (x, y), layer_name, v in points:
             tip = f"{layer_name}, {short(row)}: {number(v)} dB"
             shapes.append(Mark(x, y, kind, colour, 2.2, bool(dash), tip))
-    return Drawing("sqnr", "SQNR of every layer", WIDTH, int(axes.bottom + 50), shapes)
+    return Drawing("sqnr", "SQNR of every layer", WIDTH, int(frame.bottom + 50), shapes)
 
 
 def predicted_plot(rows: Sequence[Row]) -> Drawing:
     """Loss against predicted error: does the error of the weights tell what AP will do?"""
     shapes, below = scheme_legend(rows, 22)
-    axes = Axes(
+    frame = Frame(
         span(row["predicted_db"] for row in rows),
         span([0.0, *(-row["loss"][end] for row in rows for end in ("low", "high"))]),
         top=below + 14,
     )
-    shapes += axes.frame(
+    shapes += frame.grid(
         "predicted error (dB): mean relative squared error of the filters", "loss (points of AP)"
     )
     for row in rows:  # before all markers, so that no interval strikes one through
-        ends = [axes.at(row["predicted_db"], -row["loss"][end]) for end in ("low", "high")]
+        ends = [frame.at(row["predicted_db"], -row["loss"][end]) for end in ("low", "high")]
         shapes.append(Line(ends, "quiet", 1))
     for row in rows:
-        x, y = axes.at(row["predicted_db"], -row["loss"]["points"])
+        x, y = frame.at(row["predicted_db"], -row["loss"]["points"])
         tip = f"{row['name']}: {number(row['predicted_db'])} dB, {with_interval(row['loss'])}"
         shapes.append(mark(x, y, row, tip))
     title = "Loss of AP against predicted error"
-    return Drawing("predicted", title, WIDTH, int(axes.bottom + 50), shapes)
+    return Drawing("predicted", title, WIDTH, int(frame.bottom + 50), shapes)

@@ -16,9 +16,9 @@ from typing import Any
 
 from refquant.arrays.errors import BadInput
 from refquant.detection.score import NUMBERS
+from refquant.drawing.svg import Drawing, write_svg
 from refquant.study.claims import NOT, NOT_COMPARED, OPEN, REPRODUCED
 from refquant.study.report.document import Block, Cards, Document, Figure, Heading, markdown
-from refquant.study.report.drawing import Drawing, write_png, write_svg
 from refquant.study.report.findings import findings
 from refquant.study.report.page import html
 from refquant.study.report.plots import plots
@@ -101,8 +101,8 @@ def cards(results: Results) -> Cards:
     )
 
 
-def write_report(results: Results, folder: Path, *, pictures: bool = True) -> None:
-    """Everything a study leaves behind; PNGs where matplotlib is installed, if `pictures`."""
+def write_report(results: Results, folder: Path) -> None:
+    """Write the files that a study leaves behind for its readers."""
     document = report(results)
     drawings = [block.drawing for block in document.blocks if isinstance(block, Figure)]
     try:
@@ -114,8 +114,6 @@ def write_report(results: Results, folder: Path, *, pictures: bool = True) -> No
     write_text(folder / "report.html", html(document))
     write_text(folder / "report.md", markdown(document))
     write_svg(drawings, folder / "plots")
-    if pictures:
-        write_png(drawings, folder / "plots")
 
 
 def table_text(results: Results) -> str:

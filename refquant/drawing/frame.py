@@ -8,11 +8,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from refquant.study.report.drawing import Line, Mark, Shape, Text
-from refquant.study.wording import number
+from refquant.drawing.svg import Line, Mark, Shape, Text
 
 
-class Axes(NamedTuple):
+class Frame(NamedTuple):
     """The plotting area in pixels, and the numbers at its borders."""
 
     x: tuple[float, float]
@@ -36,29 +35,37 @@ class Axes(NamedTuple):
         up = (min(max(y, self.y[0]), self.y[1]) - self.y[0]) / (self.y[1] - self.y[0])
         return self.left + across * self.width, self.bottom - up * self.height
 
-    def frame(self, x_label: str, y_label: str) -> list[Shape]:
-        """Grid lines, numbers at them, and what the axes say."""
+    def grid(self, x_label: str, y_label: str) -> list[Shape]:
+        """Grid lines both ways, numbers at them, and what the axes say."""
+        return self.grid_x(x_label) + self.grid_y(y_label)
+
+    def grid_x(self, label: str) -> list[Shape]:
+        """Upright lines with their numbers under them."""
         shapes: list[Shape] = []
         for value in (xs := ticks(*self.x)):
-            px, _ = self.at(value, self.y[0])
-            shapes.append(Line([(px, self.top), (px, self.bottom)], "grid"))
-            shapes.append(label(px, self.bottom + 17, value, xs, "middle"))
-        for value in (ys := ticks(*self.y)):
-            _, py = self.at(self.x[0], value)
-            shapes.append(Line([(self.left, py), (self.right, py)], "grid"))
-            shapes.append(label(self.left - 8, py + 4, value, ys, "end"))
+            x, _ = self.at(value, self.y[0])
+            shapes.append(Line([(x, self.top), (x, self.bottom)], "grid"))
+            shapes.append(tick(x, self.bottom + 17, value, xs, "middle"))
         middle = self.left + self.width / 2
-        shapes.append(Text(middle, self.bottom + 38, x_label, 13, "middle", "quiet"))
+        return [*shapes, Text(middle, self.bottom + 38, label, 13, "middle", "quiet")]
+
+    def grid_y(self, label: str) -> list[Shape]:
+        """Level lines with their numbers to the left."""
+        shapes: list[Shape] = []
+        for value in (ys := ticks(*self.y)):
+            _, y = self.at(self.x[0], value)
+            shapes.append(Line([(self.left, y), (self.right, y)], "grid"))
+            shapes.append(tick(self.left - 8, y + 4, value, ys, "end"))
         centre = self.top + self.height / 2
-        shapes.append(Text(16, centre, y_label, 13, "middle", "quiet", upright=True))
-        return shapes
+        return [*shapes, Text(16, centre, label, 13, "middle", "quiet", upright=True)]
 
 
-def label(x: float, y: float, value: float, among: Sequence[float], anchor: str) -> Text:
-    """A tick's number with as many decimals as the ticks' distance needs."""
+def tick(x: float, y: float, value: float, among: Sequence[float], anchor: str) -> Text:
+    """A tick's number with as many decimals as the ticks' distance needs, and a true minus."""
     step = among[1] - among[0] if len(among) > 1 else 1.0
     places = max(0, -math.floor(math.log10(step) + 1e-9))
-    return Text(x, y, number(value, places), 12, anchor, "quiet")
+    text = f"{value:,.{places}f}".replace("-", "\N{MINUS SIGN}")
+    return Text(x, y, text, 12, anchor, "quiet")
 
 
 def ticks(low: float, high: float) -> list[float]:

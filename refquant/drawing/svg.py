@@ -1,16 +1,19 @@
-"""Drawings as lists of shapes, and two ways to write them: SVG always, PNG with matplotlib.
+"""Drawings as lists of shapes, written as SVG, which browsers and Markdown pages show as it is.
 
-Coordinates are in pixels, x to the right, y down. Colours are names of PALETTE: "ink", "quiet",
-"grid" and "paper" follow the reader's light or dark theme, the others are those of Okabe and Ito
+Coordinates are in pixels, x to the right, y down. A colour is a name: "ink", "quiet", "grid" and
+"paper" follow the reader's light or dark theme, those of PALETTE are the colours of Okabe and Ito
 (2008), which readers of all kinds of colour vision tell apart. No colour speaks alone: each series
-has a marker of its own as well.
+has a marker, a dash or a form of its own as well.
+
+Shapes carry the colours of the light theme, so programs that know neither style sheets nor themes
+show them too; a style sheet replaces them where the reader prefers the dark theme.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from refquant.arrays.atomic import atomic_path
 
@@ -105,16 +108,21 @@ def svg(drawing: Drawing, *, alone: bool = False) -> str:
 
 
 def theme_css() -> str:
-    """The colours that follow the theme, as CSS variables."""
+    """The colours that follow the theme, as CSS variables, and what wears them in the dark one."""
     light, dark = (
         "".join(f"--{name}:{value};" for name, value in theme.items()) for theme in (LIGHT, DARK)
     )
-    return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    worn = "".join(
+        f'[{part}="{value}"]{{{part}:var(--{name})}}'
+        for name, value in LIGHT.items()
+        for part in ("fill", "stroke")
+    )
+    return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}{worn}}}"
 
 
 def paint(colour: str) -> str:
     """A colour as SVG has it."""
-    return PALETTE.get(colour) or f"var(--{colour})"
+    return PALETTE.get(colour) or LIGHT[colour]
 
 
 def element(shape: Shape) -> str:
@@ -133,7 +141,7 @@ def element(shape: Shape) -> str:
             f'fill-opacity="{shape.opacity:.3f}">{tip(shape.tip)}</rect>'
         )
     if isinstance(shape, Mark):
-        fill = "var(--paper)" if shape.hollow else paint(shape.colour)
+        fill = paint("paper" if shape.hollow else shape.colour)
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in outline(shape))
         return (
             f'<polygon points="{points}" fill="{fill}" stroke="{paint(shape.colour)}" '
@@ -141,7 +149,8 @@ def element(shape: Shape) -> str:
         )
     turn = f' transform="rotate(-90 {shape.x:.1f} {shape.y:.1f})"' if shape.upright else ""
     weight = ' font-weight="600"' if shape.bold else ""
-    halo = ' paint-order="stroke" stroke="var(--paper)" stroke-width="3"' if shape.halo else ""
+    edge = f' paint-order="stroke" stroke="{paint("paper")}" stroke-width="3"'
+    halo = edge if shape.halo else ""
     return (
         f'<text x="{shape.x:.1f}" y="{shape.y:.1f}" font-size="{shape.size}" '
         f'text-anchor="{shape.anchor}" fill="{paint(shape.colour)}"{weight}{halo}{turn}>'
@@ -179,59 +188,3 @@ def write_svg(drawings: Iterable[Drawing], folder: Path) -> None:
     for drawing in drawings:
         with atomic_path(folder / f"{drawing.name}.svg") as temporary:
             temporary.write_text(svg(drawing, alone=True), encoding="utf-8")
-
-
-def write_png(drawings: Iterable[Drawing], folder: Path) -> bool:
-    """The same as PNG, in the light theme, if matplotlib is there; whether it is."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    for drawing in drawings:
-        figure = Figure(figsize=(drawing.width / 100, drawing.height / 100), dpi=200)
-        FigureCanvasAgg(figure)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, drawing.width), ylim=(drawing.height, 0))
-        axes.set_axis_off()
-        for order, shape in enumerate(drawing.shapes):
-            put(axes, shape, order)
-        with atomic_path(folder / f"{drawing.name}.png") as temporary:
-            figure.savefig(temporary, format="png", facecolor=LIGHT["paper"])
-    return True
-
-
-def put(axes: Any, shape: Shape, order: int) -> None:
-    """One shape on matplotlib's axes; pixels are 0.72 points there."""
-    from matplotlib.patches import Polygon
-    from matplotlib.patheffects import withStroke
-
-    halo = [withStroke(linewidth=0.72 * 3, foreground=LIGHT["paper"])]
-
-    def rgb(colour: str) -> str:
-        return PALETTE.get(colour) or LIGHT[colour]
-
-    if isinstance(shape, Line):
-        xs, ys = zip(*shape.points, strict=True)
-        style = (
-            (0, [0.72 * float(v) / shape.width for v in shape.dash.split()]) if shape.dash else "-"
-        )
-        axes.plot(xs, ys, color=rgb(shape.colour), lw=0.72 * shape.width, ls=style, zorder=order)
-    elif isinstance(shape, Text):
-        axes.text(
-            shape.x, shape.y, shape.text.replace("$", r"\$"), fontsize=0.72 * shape.size,
-            ha={"start": "left", "middle": "center", "end": "right"}[shape.anchor],
-            va="baseline", color=rgb(shape.colour), rotation=90 if shape.upright else 0,
-            rotation_mode="anchor", fontweight="bold" if shape.bold else "normal",
-            zorder=order, path_effects=halo if shape.halo else None,
-        )  # fmt: skip
-    elif isinstance(shape, Box):
-        right, low = shape.x + shape.width, shape.y + shape.height
-        corners = [(shape.x, shape.y), (right, shape.y), (right, low), (shape.x, low)]
-        fill = Polygon(corners, fc=rgb(shape.colour), alpha=shape.opacity, lw=0, zorder=order)
-        axes.add_patch(fill)
-    else:
-        edge = rgb(shape.colour)
-        inside = LIGHT["paper"] if shape.hollow else edge
-        marker = Polygon(outline(shape), fc=inside, ec=edge, lw=1.15, zorder=order)
-        axes.add_patch(marker)

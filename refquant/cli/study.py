@@ -215,13 +215,16 @@ class Progress:
 
 
 def show(results: Mapping[str, Any], folder: Path) -> None:
-    """A line per configuration, the claims' verdicts, where the report is."""
+    """A line per configuration, why a combination loses more, the claims' verdicts, the path."""
+    from refquant.study.report.findings import combinations
     from refquant.study.report.tables import configuration_row
 
     header = ("configuration", "AP %", "loss", "95% interval", "against float32", "stored bits")
     rows = [configuration_row(row) for row in results["configurations"]]
     say(table(([cell.text for cell in row[: len(header)]] for row in rows), header))
     say()
+    if why := combinations(results):
+        say(f"{why}\n")
     claims = [(c["claim"], c["published"], c["verdict"]) for c in results["claims"]]
     say(table(claims, ("the paper's claims", "published", "verdict")))
     say(f"\n{folder / 'report.html'}")

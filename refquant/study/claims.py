@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from refquant.study import yolov7_memory
 from refquant.study.bootstrap import VERDICTS
 from refquant.study.configurations import MEMBERS, PAPER_BITS, PAPER_GRANULARITIES
-from refquant.study.wording import loss_of, percent, with_interval
+from refquant.study.wording import Results, Row, loss_of, percent, with_interval
 
 REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "cannot be decided here"
 HOLDS, FAILS = "holds here", "does not hold here"
@@ -60,10 +60,6 @@ class Claim(NamedTuple):
     here: Sequence[str]
     verdict: str
     reason: str
-
-
-Results = Mapping[str, Any]
-Row = Mapping[str, Any]
 
 
 def claims(results: Results) -> list[Claim]:

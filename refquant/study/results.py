@@ -31,7 +31,7 @@ from refquant.study.configurations import PAPER_GRANULARITIES, Configuration
 WAYS = ("nominal", "packed")
 
 
-class Record(NamedTuple):
+class Measured(NamedTuple):
     """A configuration and what is known of it: measure.py's, and sweep.py's evaluation."""
 
     configuration: Configuration
@@ -39,7 +39,7 @@ class Record(NamedTuple):
     ap: Mapping[str, Any] | None
 
 
-def assembled(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
+def assembled(facts: Mapping[str, Any], records: Sequence[Measured]) -> dict[str, Any]:
     """The object of results.json; depends on its arguments alone. The first record is float32."""
     rows = [row_of(record, records[0], facts["data"]["images"]) for record in records]
     mark_fronts(rows[1:])
@@ -56,7 +56,7 @@ def assembled(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, 
     return json.loads(json.dumps(results, allow_nan=False))
 
 
-def row_of(record: Record, baseline: Record, images: int) -> dict[str, Any]:
+def row_of(record: Measured, baseline: Measured, images: int) -> dict[str, Any]:
     """One configuration: what it is, its sizes, its errors, its AP, its loss."""
     c, sizes = record.configuration, record.sizes
     kept = ("bytes", "ratios", "groups", "bits_per_weight", "predicted_db")
@@ -132,7 +132,7 @@ def dominates(a: Mapping[str, Any], b: Mapping[str, Any], way: str) -> bool:
     return bits_a <= bits_b and a["AP"] >= b["AP"] and (bits_a, a["AP"]) != (bits_b, b["AP"])
 
 
-def comparisons(records: Sequence[Record], images: int) -> list[dict[str, Any]]:
+def comparisons(records: Sequence[Measured], images: int) -> list[dict[str, Any]]:
     """The differences that the report speaks of, a against b, each with its interval."""
     known = {r.configuration: r.ap for r in records if r.ap is not None and r.configuration.scheme}
     return [

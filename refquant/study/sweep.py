@@ -35,7 +35,7 @@ from refquant.study.bootstrap import RESAMPLES, average_precision, drawn
 from refquant.study.configurations import FLOAT, Configuration
 from refquant.study.matches import matches_of
 from refquant.study.measure import measure, quantized
-from refquant.study.results import Record, assembled
+from refquant.study.results import Measured, assembled
 from refquant.study.store import Store, data_sha256
 
 CONF, IOU, MOST = 0.001, 0.65, 300  # of detections: thresholds, and boxes kept per image
@@ -127,7 +127,7 @@ class Sweep:
         records = []
         for done, configuration in enumerate(configurations):
             self.work.progress(f"sizes: {configuration.name}", done, len(configurations), 0, 0)
-            records.append(Record(configuration, self.sizes(configuration), None))
+            records.append(Measured(configuration, self.sizes(configuration), None))
         for done, record in enumerate(records):
             known = self.store.load(record.configuration, "ap.json")
             ap = known or self.ap(record.configuration, done, len(records))
@@ -186,7 +186,7 @@ class Sweep:
         ap = average_precision(matches_of(self.dataset, map(dict, results)), weights)
         return [None if np.isnan(value) else value for value in ap.tolist()]
 
-    def results(self, records: Sequence[Record]) -> dict[str, Any]:
+    def results(self, records: Sequence[Measured]) -> dict[str, Any]:
         """Step 3."""
         return assembled({**self.store.identity, **self.facts()}, records)
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from refquant.study.configurations import MEMBERS
 
+Results = Mapping[str, Any]  # what results.json holds (results.py)
+Row = Mapping[str, Any]  # one of its configurations, or a difference of two
+
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
 MOST_PLACES = 6
@@ -26,20 +29,20 @@ def interval(low: float, high: float, places: int = 1, *, sign: bool = True) -> 
     return f"[{number(low, places, sign=sign)}, {number(high, places, sign=sign)}]"
 
 
-def with_interval(difference: Mapping[str, Any], places: int = 1) -> str:
+def with_interval(difference: Row, places: int = 1) -> str:
     """ "-0.4 [-1.2, +0.3]", points of AP."""
     span = interval(difference["low"], difference["high"], places)
     return f"{number(difference['points'], places, sign=True)} {span}"
 
 
-def places_of(difference: Mapping[str, Any]) -> int:
+def places_of(difference: Row) -> int:
     """Decimals for a difference and its interval: two, more where two would print only zeros."""
     points = abs(difference["points"])
     places = 2 if points == 0 else max(2, -math.floor(math.log10(points)))
     return min(places, MOST_PLACES)
 
 
-def loss_of(row: Mapping[str, Any]) -> str:
+def loss_of(row: Row) -> str:
     """A configuration's loss, positive: "3.1 points [2.2, 4.0]"."""
     loss = row["loss"]
     span = interval(-loss["high"], -loss["low"], sign=False)
@@ -50,7 +53,7 @@ def percent(value: float | None) -> str:
     return NONE if value is None else f"{number(value)}%"
 
 
-def short(row: Mapping[str, Any]) -> str:
+def short(row: Row) -> str:
     """A configuration's name, short enough for a plot or a table."""
     if not row["scheme"]:
         return str(row["name"])

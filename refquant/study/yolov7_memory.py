@@ -27,7 +27,7 @@ from refquant.quant.schemes import find_scheme
 CLASSES = 80  # of COCO
 
 
-class Network(NamedTuple):
+class Unfolded(NamedTuple):
     """Shapes of the convolutions, unfolded, and the counts."""
 
     shapes: tuple[tuple[int, ...], ...]
@@ -40,14 +40,14 @@ class Network(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def yolov7() -> Network:
+def yolov7() -> Unfolded:
     """The unfolded YOLOv7 in its released form; its arrays are never touched, so cost nothing."""
     layers = layers_of(
         ARCHITECTURES["yolov7"], 1.0, CLASSES, False, lambda _, shape: np.zeros(shape, np.float32)
     )
     nodes = lower(layers)
     shapes = tuple(node.arrays["weight"].shape for node in nodes if node.op == "conv")
-    return Network(shapes, count(nodes))
+    return Unfolded(shapes, count(nodes))
 
 
 def groups(granularity: str) -> int:

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_results import results_of
 from study_cells import make_grid_data, noisy_cells
 
 from refquant.cli.main import main
+from refquant.cli.study import show
 from refquant.formats.catalogue import save_model
+from refquant.study.configurations import MEMBERS, Configuration
 
 posix = pytest.mark.skipif(os.name != "posix", reason="sets POSIX limits")
 
@@ -51,6 +54,20 @@ def test_grids_of_ones_own(capsys, folder, tmp_path):
     assert lines[2].startswith("affine layer 5")
     assert sum(line.startswith("pwlq:search") for line in lines) == 4
     assert lines[-1] == str(tmp_path / "report.html")
+
+
+def test_one_line_says_why_a_combination_loses_more_and_none_where_it_does_not(capsys, tmp_path):
+    single, combined = (Configuration("affine", name, 4) for name in ("filter", MEMBERS))
+
+    def lines(ap: float) -> list[str]:
+        show(results_of([(single, 0.36, 0.0), (combined, ap, 0.01)]), tmp_path)
+        return [line for line in capsys.readouterr().out.splitlines() if "smallest loss" in line]
+
+    (why,) = lines(0.22)
+    assert why.startswith(
+        "affine combination 4 loses 28.0 points of AP, affine filter 4 alone 14.0"
+    )
+    assert lines(0.45) == []
 
 
 def test_a_limit_spreads_images_evenly(capsys, folder, tmp_path):

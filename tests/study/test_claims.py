@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from made_results import SIZES, ap, results_of
 from small_model import small_model
 from study_cells import make_grid_data, noisy_cells, run
 
@@ -15,55 +16,16 @@ from refquant.study import yolov7_memory
 from refquant.study.bootstrap import VERDICTS
 from refquant.study.claims import FAILS, HOLDS, NOT, OPEN, REPRODUCED, claims, judged
 from refquant.study.configurations import (
+    FLOAT,
     PAPER_GRANULARITIES,
     PAPER_SCHEMES,
     Configuration,
     preset,
 )
 from refquant.study.measure import error_of, filter_saving
-from refquant.study.results import Record, assembled, difference
+from refquant.study.results import Measured, assembled, difference
 
 BETTER, WORSE, OPEN_PAIR = VERDICTS
-SIZES = {
-    "bytes": dict.fromkeys(("fp32", "fp16", "nominal", "packed", "entropy", "file"), 8),
-    "ratios": {w: {"fp32": 2.0, "fp16": 1.0} for w in ("nominal", "packed", "entropy", "file")},
-    "groups": 1,
-    "bits_per_weight": {"nominal": 4.0, "packed": 4.0},
-    "predicted_db": -20.0,
-    "layers": [{"name": "a", "weights": 4, "sqnr_db": 20.0, "granularity": "filter"}],
-}
-FLOAT = Configuration("", "", 32)
-
-
-def ap(value, spread=0.0):
-    """An evaluation with two replicates around its AP."""
-    names = (
-        "AP",
-        "AP50",
-        "AP75",
-        "APs",
-        "APm",
-        "APl",
-        "AR1",
-        "AR10",
-        "AR100",
-        "ARs",
-        "ARm",
-        "ARl",
-    )
-    rest = {"per_class": {}, "detections": 1, "predictions_sha256": ""}
-    return dict.fromkeys(names, value) | rest | {"replicates": [value - spread, value + spread]}
-
-
-def results_of(aps, official=None, data="instances_val2017", images=5000):
-    """results.json of configurations with these (name, AP, spread)."""
-    facts = {
-        "model": {"name": "m", "official": official, "parameters": 1},
-        "data": {"name": data, "images": images},
-    }
-    records = [Record(FLOAT, SIZES, ap(0.5))]
-    records += [Record(c, SIZES, ap(value, spread)) for c, value, spread in aps]
-    return assembled(facts, records)
 
 
 def claim_of(results, start):
@@ -196,10 +158,10 @@ def test_a_pareto_front_by_hand():
         "model": {"name": "m", "official": None, "parameters": 1},
         "data": {"name": "d", "images": 10},
     }
-    records = [Record(FLOAT, SIZES, ap(0.5))]
+    records = [Measured(FLOAT, SIZES, ap(0.5))]
     for k, (bits, value) in enumerate(points):
         records.append(
-            Record(
+            Measured(
                 Configuration("affine", f"axes:{'FCRS'[k % 4]}", 4 + k // 4),
                 sizes(bits),
                 ap(value),

@@ -1,7 +1,6 @@
 """The report's first words: what the results say, each sentence made from numbers or left out."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,10 +8,8 @@ from refquant.study.bootstrap import VERDICTS
 from refquant.study.claims import PUBLISHED
 from refquant.study.configurations import PAPER_BITS
 from refquant.study.report.document import Block, Bullets, Heading
-from refquant.study.wording import interval, loss_of, number
+from refquant.study.wording import Results, Row, interval, loss_of, number, short
 
-Results = Mapping[str, Any]
-Row = Mapping[str, Any]
 BETTER, WORSE, OPEN = VERDICTS
 
 
@@ -25,6 +22,7 @@ def findings(results: Results) -> list[Block]:
             at_filter_level(rows),
             equal_bits(results),
             granularities(rows),
+            combinations(results),
             cheapest(rows),
             prediction(rows),
         )
@@ -83,6 +81,38 @@ def granularities(rows: Sequence[Row]) -> str:
         f" {loss_of(best)} at {bits[id(best)]} stored bits per weight, {worst['granularity']}"
         f" most, {loss_of(worst)} at {bits[id(worst)]}."
     )
+
+
+def combinations(results: Results) -> str:
+    """Why combined granularities can lose more than one of them alone: what they are chosen by.
+
+    Each combination of least error stands beside the best of its members that it is worse than,
+    by the paired interval; there is no sentence where it is worse than none.
+    """
+    rows = {row["name"]: row for row in results["configurations"]}
+    better: dict[str, Row] = {}
+    for pair in results["comparisons"]:
+        a, b = rows[pair["a"]], rows[pair["b"]]
+        if pair["verdict"] == WORSE and is_member(b, a):
+            better[a["name"]] = max(b, better.get(a["name"], b), key=lambda row: row["AP"])
+    if not better:
+        return ""
+    lose = "; ".join(
+        f"{short(rows[name])} loses {number(-rows[name]['loss']['points'])} points of AP,"
+        f" {short(b)} alone {number(-b['loss']['points'])}"
+        for name, b in better.items()
+    )
+    return (
+        f"{lose}: a combination takes in every layer the granularity with the smallest error of"
+        " the weights, and the smallest error of the weights is not the smallest loss of AP."
+    )
+
+
+def is_member(single: Row, combination: Row) -> bool:
+    """Whether a combination of least error, without a budget, could choose this in every layer."""
+    members, _, budget = combination["granularity"].partition(":")
+    same = all(single[key] == combination[key] for key in ("scheme", "bits"))
+    return same and not budget and single["granularity"] in members.split("+")
 
 
 def cheapest(rows: Sequence[Row]) -> str:

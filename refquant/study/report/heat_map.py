@@ -1,13 +1,10 @@
 """The heat map: granularity x scheme, the loss in words and in colour, one map for each width."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from refquant.drawing.svg import Box, Drawing, Shape, Text
 from refquant.study.configurations import MEMBERS, PAPER_GRANULARITIES, PAPER_SCHEMES
-from refquant.study.wording import number, with_interval
-
-Row = Mapping[str, Any]
+from refquant.study.wording import Row, number, with_interval
 
 WIDTH = 760
 LEFT, TOP, WIDE, TALL = 190.0, 40.0, 180.0, 44.0  # of the cells, in pixels

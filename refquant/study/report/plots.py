@@ -9,17 +9,13 @@
 A scheme has one colour and one marker in all of them; its options are hollow.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from refquant.drawing.frame import Frame, legend, span
 from refquant.drawing.svg import Drawing, Line, Mark, Shape, Text
 from refquant.study.configurations import MEMBERS, PAPER_BITS, PAPER_SCHEMES
 from refquant.study.report.heat_map import heat_maps
-from refquant.study.wording import number, short, with_interval
-
-Row = Mapping[str, Any]
-Results = Mapping[str, Any]
+from refquant.study.wording import Results, Row, number, short, with_interval
 
 WIDTH = 760
 STYLES = {

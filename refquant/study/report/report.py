@@ -10,7 +10,6 @@ configuration is called better or worse than another only where the paired inter
 import csv
 import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,7 @@ from refquant.study.report.tables import (
     method,
 )
 from refquant.study.store import write_text
-from refquant.study.wording import number, plural
-
-Results = Mapping[str, Any]
+from refquant.study.wording import Results, Row, number, plural
 
 CAPTIONS = {
     "losses": "Every configuration, smallest loss first. Where the line crosses zero, these images"
@@ -126,7 +123,7 @@ def table_text(results: Results) -> str:
     return stream.getvalue()
 
 
-def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+def flat(row: Row) -> dict[str, Any]:
     """The columns of results.csv."""
     columns = {name: row[name] for name in ("name", "scheme", "granularity", "bits", "code_bits")}
     columns |= {name: row[name] for name in (*NUMBERS, "groups", "predicted_db")}

@@ -1,12 +1,11 @@
 """The report's tables: claims, configurations, pairs, numbers of images, and its method."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from refquant.study.claims import FAILS, HOLDS, NOT, REPRODUCED
 from refquant.study.report.document import Block, Bullets, Cell, Paragraph, Table
 from refquant.study.wording import (
     NONE,
+    Results,
+    Row,
     interval,
     number,
     percent,
@@ -15,8 +14,6 @@ from refquant.study.wording import (
     short,
     with_interval,
 )
-
-Results = Mapping[str, Any]
 
 TONES = {REPRODUCED: "good", HOLDS: "good", "better": "good"}
 TONES |= {NOT: "bad", FAILS: "bad", "worse": "bad"}
@@ -67,7 +64,7 @@ def configurations_table(results: Results) -> list[Block]:
     ]
 
 
-def configuration_row(row: Mapping[str, Any]) -> list[Cell]:
+def configuration_row(row: Row) -> list[Cell]:
     """One line of the table."""
     bits, ratios = row["bits_per_weight"], row["ratios"]
     loss, span, verdict, relative = loss_cells(row["loss"] if row["scheme"] else None)
@@ -83,7 +80,7 @@ def configuration_row(row: Mapping[str, Any]) -> list[Cell]:
     ]
 
 
-def loss_cells(loss: Mapping[str, Any] | None) -> tuple[Cell, Cell, Cell, Cell]:
+def loss_cells(loss: Row | None) -> tuple[Cell, Cell, Cell, Cell]:
     """Loss, interval, verdict, relative loss; losses are positive."""
     if loss is None:
         return (Cell(NONE),) * 4

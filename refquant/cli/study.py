@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--data", type=Path, help="a folder in COCO's layout (default: demo)")
     parser.add_argument("--split", help="which split of --data, if there are several")
     parser.add_argument("--images", type=Path, help="instead of --data: a folder of images")
-    parser.add_argument("--annotations", type=Path, help="and its COCO annotations")
+    parser.add_argument("--annotations", type=Path, help="the COCO annotations of --images")
     parser.add_argument("--limit", type=positive, metavar="N", help="only N images, evenly spread")
     add_what(parser)
     parser.add_argument(
@@ -50,9 +50,14 @@ def add_parser(subparsers: Any) -> None:
         "--size", type=positive, help=f"side of the network's input in pixels ({SIZE_HELP})"
     )
     parser.add_argument(
-        "--resamples", type=positive, default=1000, help="for intervals (default: %(default)s)"
+        "--resamples",
+        type=positive,
+        default=1000,
+        help="how many, for the intervals (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of them (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="the seed of the resamples (default: %(default)s)"
+    )
     add_workers(parser, "DIR")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("refquant-study"), metavar="DIR",
@@ -73,7 +78,7 @@ def add_what(parser: argparse.ArgumentParser) -> None:
     presets.add_argument(
         "--preset", choices=("quick", "recorded", "paper"), default="paper",
         help="quick: the headlines on 120 images; recorded: the paper's grid; paper (default): "
-        "and every other scheme",
+        "the grid and every other scheme",
     )  # fmt: skip
     for name in ("quick", "paper"):
         presets.add_argument(
@@ -81,7 +86,7 @@ def add_what(parser: argparse.ArgumentParser) -> None:
             help=f"the same as --preset {name}",
         )  # fmt: skip
     parser.add_argument(
-        "--bits", type=widths, default=(), metavar="K,K", help="instead of 4, such as 8,6,4"
+        "--bits", type=widths, default=(), metavar="K,K", help="widths instead of 4, such as 8,6,4"
     )
     parser.add_argument(
         "--schemes", type=names, metavar="S,S",
@@ -94,7 +99,7 @@ def add_what(parser: argparse.ArgumentParser) -> None:
 
 
 def widths(text: str) -> tuple[int, ...]:
-    """ "4,5" as whole numbers, for argparse."""
+    """Whole numbers with commas, such as "4,5", for argparse."""
     return tuple(int(part) for part in text.split(","))
 
 
@@ -215,7 +220,7 @@ class Progress:
 
 
 def show(results: Mapping[str, Any], folder: Path) -> None:
-    """A line per configuration, why a combination loses more, the claims' verdicts, the path."""
+    """Print a line per configuration, why a combination loses more, the claims, the path."""
     from refquant.study.report.findings import combinations
     from refquant.study.report.tables import configuration_row
 

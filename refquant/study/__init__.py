@@ -1,1 +1,1 @@
-"""Floor 7: the comparison of the paper: what each way to quantize costs, with intervals."""
+"""Floor 7: studies: what each way to quantize costs, with intervals; the paper's claims beside."""

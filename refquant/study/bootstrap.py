@@ -92,7 +92,7 @@ def compare(
 def compare_matches(
     a: Matches, b: Matches, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Comparison:
-    """The same, for matches that are at hand."""
+    """The same for matches that are at hand."""
     if a.truths.shape != b.truths.shape or (a.truths != b.truths).any():
         raise BadInput("matches", "the two are of different data sets", "use the same images")
     once = np.ones((1, a.images))

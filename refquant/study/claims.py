@@ -8,9 +8,9 @@ A verdict is one of
     not reproduced         the same, the other way
     cannot be decided here the network or the images are others, the interval holds 0, readings
                            disagree, nothing was run, or the paper does not say what it did
-What the paper did not compare, but should have (PWLQ at equal stored bits), is no claim of it and
-    holds here             or
-    does not hold here     by the paired interval, or cannot be decided here
+What the paper did not compare, but should have (PWLQ at equal stored bits), is no claim of it. Its
+verdict is, by the paired interval,
+    holds here, does not hold here, or cannot be decided here
 
 Published figures are those of the abstract of Baghbanbashi, Raji, Ghavami: Quantizing YOLOv7: A
 Comprehensive Study, CSICC 2023, arXiv 2407.04943: 4 bits, YOLOv7, COCO. Which granularity "affine
@@ -63,14 +63,14 @@ class Claim(NamedTuple):
 
 
 def claims(results: Results) -> list[Claim]:
-    """Every claim, whatever part of the study is done."""
+    """Every claim, whatever part of our study is done."""
     memory = [memory_claim(results, row) for row in PUBLISHED]
     losses = [loss_claim(results, row) for row in PUBLISHED]
     return [*memory, *losses, *orders(results), best(results)]
 
 
 def not_run(claim: str, published: str) -> Claim:
-    return Claim(claim, published, ["not evaluated"], OPEN, "not part of this run, or not yet.")
+    return Claim(claim, published, ["not evaluated"], OPEN, "It is no part of this run so far.")
 
 
 def memory_claim(results: Results, row: Published) -> Claim:
@@ -82,11 +82,14 @@ def memory_claim(results: Results, row: Published) -> Claim:
     stored = yolov7_memory.saving(row.scheme, "filter", PAPER_BITS, stored=True)
     verdict = REPRODUCED if round(counted, 2) == row.saving else NOT
     here = [f"{counted:.3f}x"]
-    reason = "YOLOv7's shapes, one group per filter, batch norms unfolded, FP16 for the rest."
+    reason = (
+        "This follows from YOLOv7's shapes, with one group per filter, batch norms unfolded and"
+        " FP16 for the rest."
+    )
     if stored != counted:
         here = [f"{counted:.3f}x nominal", f"{stored:.3f}x stored"]
         reason += (
-            f" Only in nominal bits: a code also has to say which piece it is of, so"
+            f" It holds only in nominal bits: a code also has to say which piece it is of, so"
             f" {PAPER_BITS + 1} bits are stored per weight and {stored:.2f}x is what remains."
         )
     return Claim(claim, published, here, verdict, reason)
@@ -102,7 +105,7 @@ def combined_memory(results: Results, row: Published, claim: str, published: str
     reason = (
         f"How it is chosen is not printed. {published} leaves room for {low:,} to {high:,} groups"
         f" in YOLOv7, where filter level takes {yolov7_memory.groups('filter'):,}, F-shape"
-        f" {yolov7_memory.groups('f-shape'):,}, C-shape {yolov7_memory.groups('c-shape'):,}:"
+        f" {yolov7_memory.groups('f-shape'):,} and C-shape {yolov7_memory.groups('c-shape'):,}:"
         " few layers can have left filter level."
     )
     return Claim(claim, published, here or ["not evaluated"], OPEN, reason)
@@ -133,8 +136,8 @@ def loss_claim(results: Results, row: Published) -> Claim:
     here = [loss_text(found) for found in known]
     if not same_ground(results):
         reason = (
-            f"The figure is of YOLOv7 on the {COCO_IMAGES:,} images of COCO val2017, this of"
-            " another network or other images."
+            f"The figure is of YOLOv7 on the {COCO_IMAGES:,} images of COCO val2017, this"
+            " one is of another network or of other images."
         )
         return Claim(claim, published, here, OPEN, reason)
     hit = any(contains(found["loss"], row.loss) for found in known)
@@ -143,7 +146,7 @@ def loss_claim(results: Results, row: Published) -> Claim:
 
 
 def loss_text(row: Row) -> str:
-    """ "3.1 points [2.2, 4.0], 6.2% relative"; losses are positive, as in the paper."""
+    """A loss such as "3.1 points [2.2, 4.0], 6.2% relative"; it is positive, as in the paper."""
     relative = row["loss"]["percent"]
     text = loss_of(row) + ("" if relative is None else f", {percent(-relative)} relative")
     return f"{reading(row)}: {text}" if row["combined"] else text
@@ -233,8 +236,8 @@ def best(results: Results) -> Claim:
     ]
     verdict, reason = judged([pair for _, _, pair in pairs])
     reason += (
-        " Each reading against that of the paper's five granularities that has its scheme's"
-        " highest AP here; bytes are not weighed."
+        " Each reading is compared with the one of the paper's five granularities that has its"
+        " scheme's highest AP here; bytes are not weighed."
     )
     return Claim(claim, "stated", here, verdict, reason)
 

@@ -9,7 +9,7 @@
 
 (3) predicts the error of a network's output up to a constant, if each filter hands on the relative
 error of its weights and errors add up: the crudest of predictions, made to see how far it carries.
-It asks filter by filter, since folding gives filters of one layer very different scales and the
+It goes filter by filter, since folding gives filters of one layer very different scales and the
 next layer sees each on its own: groups across filters (F-shape, channel) have a small (1) and ruin
 the small filters. On yolov5n, 24 images, 51 configurations, the rank correlation of (3) with the
 loss of AP is 0.93; with the layer's own noise in place of (2) it is 0.88.
@@ -100,7 +100,7 @@ def file_bytes(stored: Model, folder: Path) -> int:
 
 
 def filter_saving(model: Model) -> FilterSaving:
-    """(scheme, bits) -> how many times smaller than FP16 at filter level, in the study's way."""
+    """(scheme, bits) -> how many times smaller than FP16 at filter level, in the paper's way."""
 
     def saving(scheme: str, bits: int) -> float:
         stored = {n.name: Stored(scheme, "filter", bits) for n in model.nodes if n.op == "conv"}

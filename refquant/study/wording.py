@@ -25,12 +25,12 @@ def number(value: float | None, places: int = 1, *, sign: bool = False) -> str:
 
 
 def interval(low: float, high: float, places: int = 1, *, sign: bool = True) -> str:
-    """ "[-1.2, +0.3]"."""
+    """An interval, such as "[-1.2, +0.3]"."""
     return f"[{number(low, places, sign=sign)}, {number(high, places, sign=sign)}]"
 
 
 def with_interval(difference: Row, places: int = 1) -> str:
-    """ "-0.4 [-1.2, +0.3]", points of AP."""
+    """A difference in points of AP, such as "-0.4 [-1.2, +0.3]"."""
     span = interval(difference["low"], difference["high"], places)
     return f"{number(difference['points'], places, sign=True)} {span}"
 
@@ -43,7 +43,7 @@ def places_of(difference: Row) -> int:
 
 
 def loss_of(row: Row) -> str:
-    """A configuration's loss, positive: "3.1 points [2.2, 4.0]"."""
+    """A configuration's loss, a positive number: "3.1 points [2.2, 4.0]"."""
     loss = row["loss"]
     span = interval(-loss["high"], -loss["low"], sign=False)
     return f"{number(-loss['points'])} points {span}"

@@ -34,7 +34,7 @@ def findings(results: Results) -> list[Block]:
 def at_filter_level(rows: Sequence[Row]) -> str:
     """The paper's three schemes side by side, and what the paper prints."""
     known = [
-        f"{row['scheme']} loses {loss_of(row)}"
+        f"{row['scheme']} {loss_of(row)}"
         for scheme in ("affine", "symmetric", "pwlq")
         for row in rows
         if (row["scheme"], row["granularity"], row["bits"]) == (scheme, "filter", PAPER_BITS)
@@ -43,8 +43,8 @@ def at_filter_level(rows: Sequence[Row]) -> str:
         return ""
     printed = " and ".join(f"{p.loss:.1f}% ({p.scheme})" for p in PUBLISHED if not p.combined)
     return (
-        f"At {PAPER_BITS} bits with one group per filter, {', '.join(known)} of AP. For YOLOv7 the"
-        f" paper prints {printed}."
+        f"At {PAPER_BITS} bits with one group per filter, the losses of AP are: {', '.join(known)}"
+        f". For YOLOv7 the paper prints {printed}."
     )
 
 
@@ -60,11 +60,11 @@ def equal_bits(results: Results) -> str:
     says = {
         BETTER: f"pwlq keeps {number(pair['points'])} points more",
         WORSE: f"pwlq keeps {number(-pair['points'])} points less",
-        OPEN: "the two cannot be told apart",
+        OPEN: "pwlq cannot be told from it",
     }[pair["verdict"]]
     return (
-        f"{PAPER_BITS}-bit PWLQ stores {PAPER_BITS + 1} bits per weight. Against affine with"
-        f" {PAPER_BITS + 1} bits, {says} {interval(low, high)}."
+        f"{PAPER_BITS}-bit PWLQ stores {PAPER_BITS + 1} bits per weight. Compared with affine"
+        f" at {PAPER_BITS + 1} bits, {says} {interval(low, high)}."
     )
 
 
@@ -122,9 +122,9 @@ def cheapest(rows: Sequence[Row]) -> str:
         return "Every configuration is worse than float32, by its interval."
     best = min(known, key=lambda row: row["bits_per_weight"]["packed"])
     return (
-        f"The smallest that these images do not show to be worse than float32 is {best['name']},"
-        f" {number(best['bits_per_weight']['packed'], 2)} stored bits per weight"
-        f" ({loss_of(best)})."
+        "The smallest configuration that these images do not show to be worse than float32 is"
+        f" {best['name']}, with {number(best['bits_per_weight']['packed'], 2)} stored bits per"
+        f" weight and a loss of {loss_of(best)}."
     )
 
 

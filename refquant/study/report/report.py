@@ -32,15 +32,17 @@ from refquant.study.store import write_text
 from refquant.study.wording import Results, Row, number, plural
 
 CAPTIONS = {
-    "losses": "Every configuration, smallest loss first. Where the line crosses zero, these images"
-    " do not tell the configuration from float32.",
-    "ap_stored": "What is paid in bits that are really stored, parameters and PWLQ's region bit"
-    " included. The steps are the Pareto front; the lines through its members are 95% intervals"
-    " of the difference to float32.",
-    "ap_nominal": "The same in nominal bits, the paper's way of counting: PWLQ's region bit is"
-    " free here, which moves all of its markers to the left.",
-    "heat_map": "Granularity against scheme. The stronger the colour, the larger the loss.",
-    "sqnr": "How well each layer's weights survive: signal to quantization noise.",
+    "losses": "All configurations, the smallest loss first. Where the line of one crosses zero,"
+    " these images do not tell it from float32.",
+    "ap_stored": "This is what is paid in bits that are really stored, with the parameters and"
+    " PWLQ's region bit. The steps are the Pareto front; the lines through its members are 95%"
+    " intervals of the difference to float32.",
+    "ap_nominal": "This is the same in nominal bits, the paper's way of counting: PWLQ's region"
+    " bit is free here, which moves all of its markers to the left.",
+    "heat_map": "A cell is a granularity with a scheme. The stronger its colour, the larger its"
+    " loss.",
+    "sqnr": "How well do the weights of each layer survive? The measure is the ratio of signal to"
+    " quantization noise.",
     "predicted": "Does the error of the weights alone tell what AP will do?",
 }
 

@@ -38,9 +38,9 @@ def claims_table(results: Results) -> list[Block]:
     ]
     return [
         Paragraph(
-            "Baghbanbashi, Raji, Ghavami: Quantizing YOLOv7: A Comprehensive Study, CSICC 2023"
-            " (arXiv 2407.04943), against this run. Orders (which loses less) are not printed"
-            " there; they follow from its figures."
+            "The paper is Baghbanbashi, Raji, Ghavami: Quantizing YOLOv7: A Comprehensive Study,"
+            " CSICC 2023 (arXiv 2407.04943); its figures stand beside those of this run. Orders"
+            " (which of two loses less) are not printed in it; they follow from its figures."
         ),
         Table(("claim", "published", "here", "verdict"), rows, "roomy"),
     ]
@@ -56,9 +56,9 @@ def configurations_table(results: Results) -> list[Block]:
     rows = [configuration_row(row) for row in results["configurations"]]
     return [
         Paragraph(
-            "Loss in points of AP against float32 with the 95% interval of a paired bootstrap over"
-            " images. Bits per weight are those of the convolutions with their parameters; bytes"
-            " and savings are of the whole model."
+            "The loss is in points of AP against float32, with the 95% interval of a paired"
+            " bootstrap over images. Bits per weight are those of the convolutions with their"
+            " parameters; bytes and savings are of the whole model."
         ),
         Table(header, rows, "wide"),
     ]
@@ -111,8 +111,9 @@ def comparisons_table(results: Results) -> list[Block]:
         for pair in results["comparisons"]
     ]
     intro = (
-        "Difference in AP of the first against the second, in points, on the same images, with its"
-        " 95% interval. Only an interval that does not hold 0 makes one of them better."
+        "Each line has the difference in AP of the first against the second, in points, on the"
+        " same images, with its 95% interval. Only an interval that does not hold 0 makes one of"
+        " them better."
     )
     return [
         Paragraph(intro),
@@ -136,8 +137,9 @@ def images_table(results: Results) -> list[Block]:
         rows.append([*cells, *(Cell(f"{count:,}", count) for count in needed)])
     intro = (
         f"The width of an interval falls with the root of the number of images. With"
-        f" {plural(results['data']['images'], 'image')} like these the intervals are as wide as"
-        " the second column says; the others say about how many images would make them narrower."
+        f" {plural(results['data']['images'], 'image')} like these, the intervals are as wide as"
+        " the second column says; each further column says about how many images would make them"
+        " as wide as its head says."
     )
     header = ("configuration", "width here", *(f"{number(w, 1)} points" for w in WIDTHS))
     return [Paragraph(intro), Table(header, rows, "wide")]
@@ -154,16 +156,18 @@ def method(results: Results) -> list[Block]:
                 " everything else stay float32. Codes are chosen for the parameters as stored.",
                 "affine includes 0 in its range (affine:minmax does not); pwlq is the paper's form"
                 " with Gaussian breakpoints. Rounding is half to even.",
-                "Nominal bytes: bits per weight, 4 bytes per parameter and group, the unfolded"
-                " rest in FP16, against all of the unfolded network in FP16. Packed: what is"
-                " stored. Entropy: zero-order, with its histogram. File: the HDF5 file on disk.",
-                f"Protocol {protocol['name']}: {protocol['size']} px, confidence above"
-                f" {protocol['conf']}, NMS at IoU {protocol['iou']} ({protocol['nms']}), at most"
-                f" {protocol['most']} detections per image; AP by pycocotools' rules.",
-                f"Intervals: {plural(bootstrap['resamples'], 'resample')} of the images with seed"
-                f" {bootstrap['seed']}, the same for every configuration; quantiles 2.5%, 97.5%.",
-                f"refquant {results['refquant']}, arithmetic version {results['arithmetic']}: the"
-                " same bits on every machine.",
+                "Nominal bytes are the bits of the weights, 4 bytes per parameter and group, and"
+                " the unfolded rest in FP16, against all of the unfolded network in FP16. Packed"
+                " bytes are those that are stored, entropy bytes those of a zero-order code with"
+                " its histogram, file bytes those of the HDF5 file on disk.",
+                f"Protocol {protocol['name']} has {protocol['size']} px, confidence above"
+                f" {protocol['conf']}, NMS at IoU {protocol['iou']} ({protocol['nms']}) and at"
+                f" most {protocol['most']} detections per image; AP follows pycocotools' rules.",
+                "Intervals are the 2.5% and 97.5% quantiles over"
+                f" {plural(bootstrap['resamples'], 'resample')} of the images with seed"
+                f" {bootstrap['seed']}, which are the same for every configuration.",
+                f"refquant {results['refquant']} with arithmetic version {results['arithmetic']}"
+                " gives the same bits on every machine.",
                 f"Model: {model['name']}, arrays {model['arrays_sha256']}"
                 + (f", file {model['sha256']}." if model["sha256"] else "."),
                 f"Data: {data['name']}, {plural(data['images'], 'image')},"

@@ -87,8 +87,8 @@ def measure(path: Path, wanted: tuple[Iterable[Any], ...], threads: int) -> None
                 continue
             start = time.perf_counter()
             row = next(grid(weights, [scheme], [granularity], [bits], map_layers=executor.map))
-            assert row["within_bound"], row
-            append(GRID, COLUMNS, [row])
+            assert row.total.within_bound, row
+            append(GRID, COLUMNS, [row.to_json()])
             print(
                 f"{scheme:22} {granularity:10} {bits} {time.perf_counter() - start:6.1f} s",
                 flush=True,
@@ -138,7 +138,7 @@ def combined_row(
         "groups": groups,
         "fewest_groups": math.ceil(fewest),
         "most_groups": math.floor(most),
-        "sqnr_db": total["sqnr_db"],
+        "sqnr_db": total.sqnr_db,
         "nominal_saving": sizes["ratios"]["nominal"]["fp16"],
         "packed_saving": sizes["ratios"]["packed"]["fp16"],
         "entropy_saving": sizes["ratios"]["entropy"]["fp16"],

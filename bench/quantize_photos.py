@@ -83,8 +83,8 @@ def rows(path: str, photos: Sequence[Path], folder: Path | None) -> Iterator[dic
                 "model": Path(path).stem,
                 "scheme": scheme,
                 "bits": bits,
-                "code_bits": audited["layers"][0]["code_bits"],
-                "sqnr_db": round(audited["total"]["sqnr_db"], 2),
+                "code_bits": audited.layers[0].code_bits,
+                "sqnr_db": round(audited.total.sqnr_db, 2),
             }
             for photo, image in images.items():
                 after = detect(quantized, image, threads=2)

@@ -63,7 +63,7 @@ def measure(path: str, scheme: str, granularity: str, bits: int) -> dict[str, An
     recipe, load = uniform(scheme, granularity, bits), os.getloadavg()[0]
     small, members = build("yolov7", width=0.0625), granularity.partition(":")[0]
     tried = quantize_model(small, uniform(scheme, members, bits))  # no total that only fits YOLOv7
-    assert audit(tried, small)["total"]["within_bound"]
+    assert audit(tried, small).total.within_bound
     model = load_model(path)
     arrays = [a for node in model.nodes for a in node.arrays.values() if isinstance(a, np.ndarray)]
     size = sum(array.nbytes for array in arrays)

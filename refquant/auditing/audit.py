@@ -1,35 +1,38 @@
 """The audit: how far quantized weights are from the original ones, and what they cost.
 
 w        (F, C, R, S) float32   the original weight, where it is at hand
-w_hat    the same shape         what is stored decodes to;  e = w_hat - w in float64
+w_hat    the same shape         the weight that is decoded from what is stored
+e        the same shape         w_hat - w in float64
 
     max_error   max |e|                                                          (1)
     bound       the largest proven bound of a group                              (2)
     within_bound  whether every |e| is at most the bound of its group
     mse         sum of e**2 / number of weights                                  (3)
     sqnr_db     10 * log10(sum of w**2 / sum of e**2); infinite where e = 0      (4)
-    clipped     share of weights farther off than any between the levels of
-                their group can be                                               (5)
-    used_codes  different codes that occur, of 2**code_bits
-    entropy_bits  of the histogram of codes, bits per code (accounting.py)
+    clipped     share of the weights that are farther off than any weight
+                between the levels of their group can be                         (5)
+    used_codes  number of different codes that occur, of 2**code_bits
+    entropy_bits  entropy of the histogram of codes, in bits per code (accounting.py)
 
-    axes        those that keep parameters of their own, letters of FCRS
+    axes        the axes that keep parameters of their own, letters of FCRS
     cases       how many groups each rule of a scheme decided: which breakpoint, whether optimal
 
-Totals over layers are sums: of e**2, w**2, weights, groups, used_codes, cases and bytes; (1) and
-(2) are the largest, entropy_bits the mean over weights. Without the original weights (1), (3),
-(4), (5) and cases are not known, and (2) holds for weights between the levels of their group.
+A total over layers adds up e**2, w**2, weights, groups, used_codes, cases and bytes; it takes the
+largest (1) and (2), and the mean of entropy_bits over the weights. Without the original weights
+(1), (3), (4), (5) and cases are not known, and (2) holds for weights between the levels of their
+group only.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.auditing.rows import Audit, LayerAudit, TotalAudit
 from refquant.graph.graph import Model
 from refquant.quant.accounting import (
     accounting,
@@ -42,40 +45,11 @@ from refquant.quant.accounting import (
 from refquant.quant.tensor import QuantizedTensor
 
 REMEDY = "give the model that it was made of"
-
-
-class LayerAudit(NamedTuple):
-    """One quantized weight; errors in units of the weights, sizes in bytes; None: not known."""
-
-    name: str
-    shape: tuple[int, ...]
-    scheme: str
-    granularity: str
-    axes: str
-    bits: int
-    code_bits: int
-    groups: int
-    weights: int
-    max_error: float | None
-    bound: float | None
-    mse: float | None
-    sqnr_db: float | None
-    clipped: float | None
-    within_bound: bool | None
-    used_codes: int
-    entropy_bits: float
-    fp32: int
-    fp16: int
-    nominal: int
-    packed: int
-    entropy: int
-    squared_error: float | None
-    squared_weight: float | None
-    cases: Mapping[str, int]
+WAYS = ("fp32", "fp16", "nominal", "packed", "entropy")
 
 
 class Errors(NamedTuple):
-    """What needs the original weight."""
+    """The numbers that need the original weight; without it, None and no cases."""
 
     largest: float | None = None
     bound: float | None = None
@@ -89,7 +63,7 @@ class Errors(NamedTuple):
 def audit_layer(
     name: str, tensor: QuantizedTensor, w: NDArray[np.float32] | None = None
 ) -> LayerAudit:
-    """The row of one quantized weight; w is the original."""
+    """The row of one quantized weight; w (F, C, R, S) is the original one, where it is at hand."""
     errors = errors_without(tensor) if w is None else errors_of(tensor, w)
     histogram = histogram_of(tensor)
     size = tensor.size
@@ -123,7 +97,7 @@ def audit_layer(
 
 
 def errors_without(tensor: QuantizedTensor) -> Errors:
-    """The bound alone; there is none for bias correction without the weights."""
+    """The bound alone; after a bias correction there is none without the original weights."""
     bound = float(tensor.error_bound().max())
     return Errors(bound=bound if math.isfinite(bound) else None)
 
@@ -155,42 +129,92 @@ def sqnr(signal: float | None, noise: float | None) -> float | None:
     return 10 * math.log10(signal / noise)
 
 
-def total_of(rows: Sequence[LayerAudit]) -> dict[str, Any]:
-    """Sums over layers, and what follows from them."""
+def total_of(rows: Sequence[LayerAudit]) -> TotalAudit:
+    """The total of the rows: sums over the layers, and what follows from the sums."""
     known = all(row.squared_error is not None for row in rows)
     noise = sum(row.squared_error or 0.0 for row in rows) if known else None
     signal = sum(row.squared_weight or 0.0 for row in rows) if known else None
     weights = sum(row.weights for row in rows)
     bounds = [row.bound for row in rows if row.bound is not None]
-    total: dict[str, Any] = {
-        "layers": len(rows),
-        "weights": weights,
-        "groups": sum(row.groups for row in rows),
-        "max_error": max(row.max_error or 0.0 for row in rows) if known else None,
-        "bound": max(bounds) if len(bounds) == len(rows) else None,
-        "mse": None if noise is None else noise / weights,
-        "sqnr_db": sqnr(signal, noise),
-        "clipped": sum((r.clipped or 0.0) * r.weights for r in rows) / weights if known else None,
-    }
-    if known:
-        total["within_bound"] = all(row.within_bound for row in rows)
-    total["used_codes"] = sum(row.used_codes for row in rows)
-    total["entropy_bits"] = sum(row.entropy_bits * row.weights for row in rows) / weights
+    sizes = {way: sum(getattr(row, way) for row in rows) for way in WAYS}
+    return TotalAudit(
+        layers=len(rows),
+        weights=weights,
+        groups=sum(row.groups for row in rows),
+        max_error=max(row.max_error or 0.0 for row in rows) if known else None,
+        bound=max(bounds) if len(bounds) == len(rows) else None,
+        mse=None if noise is None else noise / weights,
+        sqnr_db=sqnr(signal, noise),
+        clipped=sum((r.clipped or 0.0) * r.weights for r in rows) / weights if known else None,
+        within_bound=all(row.within_bound for row in rows) if known else None,
+        used_codes=sum(row.used_codes for row in rows),
+        entropy_bits=sum(row.entropy_bits * row.weights for row in rows) / weights,
+        cases=cases_of(rows),
+        **sizes,
+        bits_per_weight=8 * sizes["packed"] / weights,
+    )
+
+
+def cases_of(rows: Iterable[LayerAudit]) -> dict[str, int]:
+    """How many groups of all rows each rule decided."""
     cases: Counter[str] = Counter()
     for row in rows:
         cases.update(row.cases)
-    total["cases"] = dict(cases)
-    for way in ("fp32", "fp16", "nominal", "packed", "entropy"):
-        total[way] = sum(getattr(row, way) for row in rows)
-    return {**total, "bits_per_weight": 8 * total["packed"] / weights}
+    return dict(cases)
 
 
-def audit(
-    model: Model, against: Model | None = None, file_bytes: int | None = None
-) -> dict[str, Any]:
-    """{"bytes", "ratios", "layers": rows as dicts, "total"} of a quantized model.
+def audit(model: Model, against: Model | None = None, file_bytes: int | None = None) -> Audit:
+    """Measure what quantization did to every quantized weight of a model, and what it costs.
 
-    against   the float model that it was made from: layers of the same names
+    Parameters
+    ----------
+    model : Model
+        A model with quantized weights, such as `quantize_model` makes.
+    against : Model, optional
+        The float model that it was made from, with layers of the same names. Without it the
+        errors are not known and are None; sizes, codes and most bounds are known.
+    file_bytes : int, optional
+        The size of the model's file, which is reported beside the other sizes.
+
+    Returns
+    -------
+    Audit
+        The sizes of the whole model, one row per quantized weight, and their total.
+
+    Raises
+    ------
+    BadInput
+        If the model holds no quantized weight, or if `against` lacks one of its layers, has it in
+        another shape, or is folded while the weights were quantized before folding.
+
+    Notes
+    -----
+    For an original weight w and what is stored of it, w_hat, both (F, C, R, S) float32,
+
+        sqnr_db = 10 * log10(sum of w**2 / sum of (w_hat - w)**2)
+
+    in float64. The other equations stand at the top of the file, the proofs of the bounds in the
+    files of the schemes. "nominal" counts bytes as [1]_ does.
+
+    References
+    ----------
+    .. [1] Baghbanbashi, Raji, Ghavami, "Quantizing YOLOv7: A Comprehensive Study", 2023,
+       arXiv:2407.04943.
+
+    Examples
+    --------
+    >>> import refquant
+    >>> from refquant.quant.recipe import parse
+    >>> model = refquant.load_model("demo")
+    >>> quantized = refquant.quantize_model(model, parse("* affine filter 4"))
+    >>> found = refquant.audit(quantized, against=model)
+    >>> found.total.layers, found.total.within_bound, round(found.total.sqnr_db, 1)
+    (92, True, 18.9)
+    >>> found.bytes["packed"], round(found.ratios["packed"]["fp32"], 2)
+    (316297, 7.35)
+    >>> worst = min(found.layers, key=lambda row: row.sqnr_db)
+    >>> worst.name, worst.bits, round(worst.sqnr_db, 1)
+    ('model.104.rbr_reparam', 4, 12.9)
     """
     check_folding(model, against)
     rows = []
@@ -202,7 +226,8 @@ def audit(
     if not rows:
         raise BadInput("model", "holds no quantized weight", "quantize it first, or use --grid")
     sizes = accounting(model, file_bytes)
-    return {**sizes, "layers": [row._asdict() for row in rows], "total": total_of(rows)}
+    baseline = sizes["baseline_unfolded_fp16"]
+    return Audit(sizes["bytes"], baseline, sizes["ratios"], tuple(rows), total_of(rows))
 
 
 def check_folding(model: Model, against: Model | None) -> None:

@@ -1,7 +1,8 @@
-"""The grid: float weights quantized in every way, measured, and forgotten again.
+"""The grid: float weights are quantized in every way, measured, and forgotten again.
 
-One row per scheme, granularity and bits: the totals of audit.py over all layers, and under "rows"
-those of every layer. Layers are quantized one at a time, so the memory of one layer is enough.
+There is a record per scheme, granularity and number of bits: the totals of audit.py over all
+layers, and the row of every layer. Layers are quantized one at a time, so the memory of one layer
+is enough.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.auditing.audit import LayerAudit, audit_layer, total_of
+from refquant.auditing.audit import audit_layer, total_of
+from refquant.auditing.rows import GridAudit, LayerAudit
 from refquant.graph.graph import Model
 from refquant.quant.granularity import find_granularity
 from refquant.quant.scheme import check_bits
@@ -44,10 +46,10 @@ def grid(
     *,
     params_dtype: str = "float32",
     map_layers: Map = map,
-) -> Iterator[dict[str, Any]]:
-    """Totals for every scheme, granularity and width, in this order; names are checked first.
+) -> Iterator[GridAudit]:
+    """A record for every scheme, granularity and width, in this order; names are checked first.
 
-    map_layers   map, or the map of an executor; the rows do not depend on it
+    map_layers   `map`, or the `map` of an executor; the records do not depend on it
     """
     names = [find_scheme(scheme).name for scheme in schemes]
     kept = [find_granularity(granularity).name for granularity in granularities]
@@ -57,8 +59,15 @@ def grid(
         way = {"scheme": scheme, "granularity": granularity, "bits": width}
         row_of = partial(audit_way, way={**way, "params_dtype": params_dtype})
         rows = list(map_layers(row_of, weights.items()))
-        first = {**way, "axes": rows[0].axes, "code_bits": rows[0].code_bits}
-        yield {**first, **total_of(rows), "rows": [row._asdict() for row in rows]}
+        yield GridAudit(
+            scheme=scheme,
+            granularity=granularity,
+            bits=width,
+            axes=rows[0].axes,
+            code_bits=rows[0].code_bits,
+            total=total_of(rows),
+            rows=tuple(rows),
+        )
 
 
 def audit_way(item: tuple[str, NDArray[np.float32]], way: Mapping[str, Any]) -> LayerAudit:

@@ -93,19 +93,20 @@ def run_model(options: argparse.Namespace) -> int:
     model, against = models(options)
     path = Path(options.model)
     result = audit(model, against, path.stat().st_size if path.is_file() else None)
+    plain = result.to_json()
     if options.plot:
         from refquant.auditing.plot import layers_plot
 
-        write_picture(layers_plot(result["layers"]), options.plot)
-    report(options, result, result["layers"], LAYER_COLUMNS)
+        write_picture(layers_plot(plain["layers"]), options.plot)
+    report(options, plain, plain["layers"], LAYER_COLUMNS)
     if not options.json:
         from refquant.cli.info import bytes_table
 
-        say(f"\nall quantized weights\n{text_of(result['total'])}")
-        say(f"\nthe whole model\n{bytes_table(result)}")
+        say(f"\nall quantized weights\n{text_of(plain['total'])}")
+        say(f"\nthe whole model\n{bytes_table(plain)}")
         if against is None:
             say("\n-: not known without the float model; name it with --against")
-    return 0 if result["total"].get("within_bound", True) else 1
+    return 1 if result.total.within_bound is False else 0
 
 
 def run_layer(options: argparse.Namespace) -> int:
@@ -117,20 +118,21 @@ def run_layer(options: argparse.Namespace) -> int:
     tensor = quantized(model, options.layer)
     w = None if against is None else original(against, options.layer, tensor.shape)
     if options.weight is not None:
-        result = audit_weight(tensor, w, indices(options.weight))
-        report(options, result, result["steps"], ("symbol", "value", "equation"))
+        weight = audit_weight(tensor, w, indices(options.weight))
+        plain = weight.to_json()
+        report(options, plain, plain["steps"], ("symbol", "value", "equation"))
         if not options.json:
-            stored = f"{result['code_in_binary']}, {result['stored_bits']} bits"
-            say(f"\n{result['where']}; stored as {stored}")
+            stored = f"{weight.code_in_binary}, {weight.stored_bits} bits"
+            say(f"\n{weight.where}; stored as {stored}")
         return 0
     if options.group is not None:
-        result = audit_group(tensor, w, options.group)
+        plain = audit_group(tensor, w, options.group).to_json()
         picture(options, tensor, w, options.group)
-        report(options, result, result["codes"], CODE_COLUMNS)
+        report(options, plain, plain["codes"], CODE_COLUMNS)
         if not options.json:
-            say(f"\n{text_of({k: v for k, v in result.items() if k != 'codes'})}")
+            say(f"\n{text_of({k: v for k, v in plain.items() if k != 'codes'})}")
         return 0
-    groups = audit_groups(tensor, w)
+    groups = [group.to_json() for group in audit_groups(tensor, w)]
     picture(options, tensor, w, 0)
     shown = sorted(groups, key=lambda row: -row.get("mse", 0.0))
     result = {"layer": options.layer, "groups": groups}
@@ -153,7 +155,7 @@ def run_grid(options: argparse.Namespace) -> int:
     total = math.prod(map(len, lists))
     with ThreadPoolExecutor(options.threads) as executor:
         rows = grid(weights, *lists, map_layers=executor.map)
-        result = list(progress(rows, total=total, what="grid"))
+        result = [row.to_json() for row in progress(rows, total=total, what="grid")]
     totals = [{"name": "all", **{k: v for k, v in row.items() if k != "rows"}} for row in result]
     both = zip(totals, result, strict=True)
     every = [line for total, row in both for line in (total, *row["rows"])]

@@ -80,7 +80,7 @@ def test_what_needs_the_original_is_not_known_without_it():
     row = audit_layer("a", quantize(W))
     assert row.max_error is row.mse is row.sqnr_db is row.clipped is None
     assert row.bound is not None
-    assert total_of([row])["sqnr_db"] is None
+    assert total_of([row]).sqnr_db is None
 
 
 def test_cases_of_breakpoints_and_of_optimality_are_recorded():
@@ -105,19 +105,19 @@ def test_groups_are_named_by_their_place(granularity, group, name):
 def test_one_group_s_codes_levels_and_weights():
     tensor = quantize(W, scheme="pwlq", granularity="filter", bits=4)
     facts = audit_group(tensor, W, 2)
-    assert facts["where"] == "f 2"
-    assert facts["breakpoint"] == tensor.params["breakpoint"][2, 0]
-    assert (facts["lowest"], facts["highest"]) == (W[2].min(), W[2].max())
-    assert sum(line["count"] for line in facts["codes"]) == 54
-    assert len(facts["codes"]) == 32
-    for line in facts["codes"]:
-        if line["count"]:
-            chosen = W[2].ravel()[tensor.codes[2] == line["code"]]
-            assert (line["lowest"], line["highest"]) == (chosen.min(), chosen.max())
-            assert abs(chosen - line["level"]).max() <= facts["bound"]
+    assert facts.where == "f 2"
+    assert facts.params["breakpoint"] == tensor.params["breakpoint"][2, 0]
+    assert (facts.lowest, facts.highest) == (W[2].min(), W[2].max())
+    assert sum(line.count for line in facts.codes) == 54
+    assert len(facts.codes) == 32
+    for line in facts.codes:
+        if line.count:
+            chosen = W[2].ravel()[tensor.codes[2] == line.code]
+            assert (line.lowest, line.highest) == (chosen.min(), chosen.max())
+            assert abs(chosen - line.level).max() <= facts.bound
     groups = audit_groups(tensor, W)
     assert len(groups) == 4
-    assert groups[2]["max_error"] == facts["max_error"]
+    assert groups[2].max_error == facts.max_error
 
 
 @pytest.mark.parametrize("scheme", [s.name + c for s in every_scheme() for c in ("", "+bc")])
@@ -126,18 +126,18 @@ def test_the_computation_of_a_weight_ends_at_its_decoded_value(scheme):
         tensor = quantize(W, scheme=scheme, granularity=granularity, bits=4)
         decoded = tensor.dequantize()
         for place in ((0, 0, 0, 0), (3, 5, 2, 2), (1, 2, 1, 0)):
-            steps = {s["symbol"]: s["value"] for s in audit_weight(tensor, W, place)["steps"]}
+            steps = {s.symbol: s.value for s in audit_weight(tensor, W, place).steps}
             assert steps["x"] == W[place]
             assert steps["x_hat"] == decoded[place]
             assert abs(steps["x_hat - x"]) <= steps["bound"]
-            alone = audit_weight(tensor, None, place)["steps"]
-            assert alone[-1]["value"] == decoded[place]
+            alone = audit_weight(tensor, None, place).steps
+            assert alone[-1].value == decoded[place]
 
 
 def test_every_intermediate_number_of_a_weight():
     w = np.array([-1.0, 0.0, 0.4, 14.0], np.float32).reshape(1, 4, 1, 1)
     result = audit_weight(quantize(w, bits=4), w, (0, 2, 0, 0))
-    values = [(s["symbol"], s["value"]) for s in result["steps"]]
+    values = [(s.symbol, s.value) for s in result.steps]
     x = float(np.float32(0.4))
     assert values[:-2] == [
         ("x", x), ("lowest of group", -1.0), ("highest of group", 14.0),
@@ -145,7 +145,7 @@ def test_every_intermediate_number_of_a_weight():
         ("rint(x / scale) + zero_point", 1), ("q", 1), ("q - zero_point", 0),
         ("scale * (q - zero_point)", 0.0), ("x_hat", 0.0),
     ]  # fmt: skip
-    assert result["code_in_binary"] == "0001"
+    assert result.code_in_binary == "0001"
 
 
 def test_every_intermediate_number_of_a_weight_in_a_negative_tail():
@@ -155,11 +155,11 @@ def test_every_intermediate_number_of_a_weight_in_a_negative_tail():
     codes = np.array([[0, 1, 8, 12]], np.uint8)
     tensor = QuantizedTensor(codes, ends, "pwlq", "filter", 3, w.shape)
     result = audit_weight(tensor, w, (0, 1, 0, 0))
-    values = {s["symbol"]: s["value"] for s in result["steps"]}
+    values = {s.symbol: s.value for s in result.steps}
     assert values["(|x| - p) * H / (m - p)"] == pytest.approx(1.55)
     assert [values[name] for name in ("m", "p", "H", "j", "code")] == [9.0, 3.0, 3, 2, 1]
     assert values["-(p + j * (m - p) / H)"] == values["x_hat"] == -7.0
-    assert (result["code_in_binary"], result["stored_bits"]) == ("0001", 4)
+    assert (result.code_in_binary, result.stored_bits) == ("0001", 4)
 
 
 def test_where_a_breakpoint_comes_from():
@@ -168,29 +168,29 @@ def test_where_a_breakpoint_comes_from():
     w[1, 2, 0, 0] = 6.0
     for f, symbol, rule in ((1, "p / sigma", "closed"), (2, "p / sigma", "root")):
         tensor = quantize(w, scheme="pwlq")
-        steps = {s["symbol"]: s for s in audit_weight(tensor, w, (f, 2, 0, 0))["steps"]}
+        steps = {s.symbol: s for s in audit_weight(tensor, w, (f, 2, 0, 0)).steps}
         sigma = w[f].astype(np.float64).std(ddof=1)
-        assert steps["sigma"]["value"] == pytest.approx(sigma, rel=1e-12)
-        assert steps["m / sigma"]["value"] == pytest.approx(abs(w[f]).max() / sigma, rel=1e-12)
-        assert steps[symbol]["equation"].startswith(rule)
+        assert steps["sigma"].value == pytest.approx(sigma, rel=1e-12)
+        assert steps["m / sigma"].value == pytest.approx(abs(w[f]).max() / sigma, rel=1e-12)
+        assert steps[symbol].equation.startswith(rule)
         stored = tensor.params["breakpoint"][f, 0]
-        assert np.float32(steps[symbol]["value"] * sigma) == pytest.approx(stored, rel=1e-6)
+        assert np.float32(steps[symbol].value * sigma) == pytest.approx(stored, rel=1e-6)
     searched = quantize(w, scheme="pwlq:search")
-    steps = {s["symbol"]: s["value"] for s in audit_weight(searched, w, (1, 0, 0, 0))["steps"]}
+    steps = {s.symbol: s.value for s in audit_weight(searched, w, (1, 0, 0, 0)).steps}
     m = float(searched.params["maximum"][1, 0])
     assert np.float32(m * steps["t"] / 1000) == searched.params["breakpoint"][1, 0]
     constant = np.full((1, 2, 1, 1), 0.5, np.float32)
-    steps = audit_weight(quantize(constant, scheme="pwlq"), constant, (0, 0, 0, 0))["steps"]
-    assert next(s for s in steps if s["symbol"] == "p / m")["value"] == 0.5
+    steps = audit_weight(quantize(constant, scheme="pwlq"), constant, (0, 0, 0, 0)).steps
+    assert next(s for s in steps if s.symbol == "p / m").value == 0.5
 
 
 def test_the_code_of_a_corrected_weight_is_shown_with_the_parameters_that_chose_it():
     for scheme in ("affine:mse", "pwlq:laplacian", "power-of-two"):
         tensor, plain = (quantize(W, scheme=scheme + c, bits=4) for c in ("+bc", ""))
-        shown = {s["symbol"]: s["value"] for s in audit_weight(tensor, W, (2, 1, 0, 2))["steps"]}
-        for step in audit_weight(plain, W, (2, 1, 0, 2))["steps"]:
-            if step["symbol"].startswith(("x / scale", "scale", "sigma", "p / sigma", "j", "e")):
-                assert shown[f"plain {step['symbol']}"] == step["value"]
+        shown = {s.symbol: s.value for s in audit_weight(tensor, W, (2, 1, 0, 2)).steps}
+        for step in audit_weight(plain, W, (2, 1, 0, 2)).steps:
+            if step.symbol.startswith(("x / scale", "scale", "sigma", "p / sigma", "j", "e")):
+                assert shown[f"plain {step.symbol}"] == step.value
         if scheme == "affine:mse":  # a = deviation(x) / deviation(x_hat) is what moved the scale
             a = shown["deviation(x)"] / shown["deviation(x_hat)"]
             assert shown["scale"] == np.float32(shown["plain scale"] * a)
@@ -213,22 +213,22 @@ MODEL = build("yolov7-tiny", width=0.0625, seed=1, classes=3)
 
 def test_totals_are_sums_over_layers():
     result = audit(quantize_model(MODEL, uniform()), MODEL)
-    rows = result["layers"]
-    assert result["total"]["packed"] == sum(row["packed"] for row in rows)
-    noise = sum(row["squared_error"] for row in rows)
-    signal = sum(row["squared_weight"] for row in rows)
-    assert result["total"]["sqnr_db"] == pytest.approx(10 * math.log10(signal / noise))
-    assert set(result["bytes"]) == {"fp32", "fp16", "nominal", "packed", "entropy", "file"}
-    assert result["total"]["bound"] == max(row["bound"] for row in rows)
-    assert result["total"]["used_codes"] == sum(row["used_codes"] for row in rows)
-    bits = sum(row["entropy_bits"] * row["weights"] for row in rows) / result["total"]["weights"]
-    assert result["total"]["entropy_bits"] == pytest.approx(bits)
+    rows = result.layers
+    assert result.total.packed == sum(row.packed for row in rows)
+    noise = sum(row.squared_error for row in rows)
+    signal = sum(row.squared_weight for row in rows)
+    assert result.total.sqnr_db == pytest.approx(10 * math.log10(signal / noise))
+    assert set(result.bytes) == {"fp32", "fp16", "nominal", "packed", "entropy", "file"}
+    assert result.total.bound == max(row.bound for row in rows)
+    assert result.total.used_codes == sum(row.used_codes for row in rows)
+    bits = sum(row.entropy_bits * row.weights for row in rows) / result.total.weights
+    assert result.total.entropy_bits == pytest.approx(bits)
 
 
 def test_cases_are_counted_over_layers():
     result = audit(quantize_model(MODEL, parse("* pwlq c-shape 4")), MODEL)
-    assert sum(result["total"]["cases"].values()) == result["total"]["groups"]
-    assert len([n for n in result["total"]["cases"].values() if n]) > 1
+    assert sum(result.total.cases.values()) == result.total.groups
+    assert len([n for n in result.total.cases.values() if n]) > 1
 
 
 def test_a_row_names_the_axes_that_the_granularity_keeps():
@@ -259,21 +259,21 @@ def test_weights_quantized_before_folding_are_not_compared_with_folded_ones(tmp_
 
 def test_a_grid_has_a_row_per_scheme_granularity_and_width():
     rows = list(grid(weights_of(MODEL), ["affine", "pwlq"], ["filter", "c-shape"], [3, 4]))
-    assert [(r["scheme"], r["granularity"], r["bits"]) for r in rows] == [
+    assert [(r.scheme, r.granularity, r.bits) for r in rows] == [
         (s, g, b) for s in ("affine", "pwlq") for g in ("filter", "c-shape") for b in (3, 4)
     ]
-    direct = audit(quantize_model(MODEL, parse("* pwlq c-shape 4")), MODEL)["total"]
-    assert rows[-1]["sqnr_db"] == pytest.approx(direct["sqnr_db"])
-    assert rows[-1]["packed"] == direct["packed"]
-    assert rows[-1]["code_bits"] == 5
+    direct = audit(quantize_model(MODEL, parse("* pwlq c-shape 4")), MODEL).total
+    assert rows[-1].total.sqnr_db == pytest.approx(direct.sqnr_db)
+    assert rows[-1].total.packed == direct.packed
+    assert rows[-1].code_bits == 5
 
 
 def test_a_grid_has_the_rows_of_every_layer_under_its_totals():
     (row,) = grid(weights_of(MODEL), ["pwlq"], ["c-shape"], [4])
-    layers = audit(quantize_model(MODEL, parse("* pwlq c-shape 4")), MODEL)["layers"]
-    assert row["rows"] == layers
-    other = audit(quantize_model(MODEL, parse("* pwlq c-shape 5")), MODEL)["layers"]
-    assert row["rows"] != other
+    layers = audit(quantize_model(MODEL, parse("* pwlq c-shape 4")), MODEL).layers
+    assert row.rows == layers
+    other = audit(quantize_model(MODEL, parse("* pwlq c-shape 5")), MODEL).layers
+    assert row.rows != other
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """refquant: the golden reference for YOLOv7 and for the quantization of its weights.
 
-The public names, each imported when it is first used, so that `refquant --help` is instant:
+These are the public names. Each is imported when it is first used, so that `refquant --help` is
+instant. `help(refquant.detect)`, for one, says what it takes and gives, with an example.
 
     load_model, save_model                  models from and to files
     walk                                    run a model node by node
@@ -34,7 +35,12 @@ _HOMES = {
     "verify": "refquant.verification.verify",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_HOMES]  # `__init__.pyi` has the same names for type checkers
+
+
+def __dir__() -> list[str]:
+    """List the public names, those too that are not imported yet."""
+    return [*__all__]
 
 
 def __getattr__(name: str) -> Any:

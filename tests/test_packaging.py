@@ -42,7 +42,7 @@ def test_a_wheel_carries_the_weights_and_every_module(tmp_path):
     assert {"refquant/weights/demo.h5", "refquant/weights/MODEL_CARD.md"} <= names
     demo = [name for name in names if name.startswith("refquant/weights/demo/")]
     assert len(demo) == 361  # 360 images and their annotations
-    assert "refquant/py.typed" in names
+    assert {"refquant/py.typed", "refquant/__init__.pyi"} <= names
     assert not any(name.startswith("tests/") for name in names)
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     script = (

@@ -7,7 +7,28 @@ may be a stranger's: what a terminal would obey instead of showing it is shown a
 
 
 class BadInput(ValueError):
-    """Input that breaks a rule. `str()` is one line: where, value and rule, remedy."""
+    """Input that breaks a rule; its text is one line: where, what is wrong, remedy.
+
+    It is a ValueError. The command line prints the line and leaves with exit code 3.
+
+    Parameters
+    ----------
+    where : object
+        The file, the layer or the option, such as "bits=9".
+    problem : str
+        The value, and the rule that it breaks.
+    remedy : str, default: ""
+        What to do instead; "" where there is nothing to advise.
+
+    Examples
+    --------
+    >>> import refquant
+    >>> try:
+    ...     refquant.load_model("nowhere.h5")
+    ... except refquant.BadInput as error:
+    ...     print(error)
+    nowhere.h5: does not exist: name a model file, or demo
+    """
 
     def __init__(self, where: object, problem: str, remedy: str = "") -> None:
         text = f"{where}: {problem}" + (f": {remedy}" if remedy else "")

@@ -3,14 +3,16 @@
     images        id, file_name [, width, height]
     annotations   id, image_id, category_id, bbox [x, y, w, h] in pixels [, area, iscrowd]
     categories    id, name
-What is not named here is not looked at. Missing: area is w * h, iscrowd 0, width and height None.
+What is not named here is not looked at. Where a value is missing, area is w * h, iscrowd is 0, and
+width and height are None.
 
-Ids are whole numbers below 2**53, unique in their list, and refer to what exists; numbers are
-finite, sizes not negative; names of categories differ; names of files stay inside the folder of
-images. The first breach raises BadInput with the file, the record and the value.
+Ids are whole numbers of at most 2**53, unique in their list, and refer to what exists; numbers are
+finite, and sizes are not negative; the names of categories differ; the names of files stay inside
+the folder of images. The first breach raises BadInput with the file, the record and the value.
 
-Python's objects take 6 bytes per byte of COCO's own files, and up to 27 of a file that is made for
-it ("[],[],..."): measured. Therefore MOST_BYTES, beyond which a file is not even read.
+Python's objects take 6 bytes per byte of COCO's own files, and up to 27 bytes per byte of a file
+that is made for it ("[],[],..."); this was measured. Therefore a file of more than MOST_BYTES is
+not even read.
 """
 
 import json
@@ -22,14 +24,24 @@ from typing import Any, NamedTuple, TypeVar
 
 from refquant.arrays.errors import BadInput
 
-LARGEST = 2**53  # beyond it a float64 does not tell whole numbers apart
+LARGEST = 2**53  # Beyond it a float64 does not tell whole numbers apart.
 LARGEST_SIDE = 2**31 - 1  # pixels
-MOST_BYTES = 2**29  # of a file; COCO's largest, instances_train2017.json, has 0.45e9
+MOST_BYTES = 2**29  # COCO's largest file, instances_train2017.json, has 0.45e9 bytes.
 T = TypeVar("T")
 
 
 class Picture(NamedTuple):
-    """An image; width and height in pixels, None where the file does not say."""
+    """An image of a data set.
+
+    Parameters
+    ----------
+    id : int
+        Its number in the data set.
+    file_name : str
+        Its file, relative to the folder of the images.
+    width, height : int or None
+        Its size in pixels; None where the annotations do not say.
+    """
 
     id: int
     file_name: str
@@ -38,7 +50,19 @@ class Picture(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """A true box: x, y, width, height and area in pixels; iscrowd 1 marks a group of objects."""
+    """A true box, which a person has drawn around an object.
+
+    Parameters
+    ----------
+    image_id, category_id : int
+        The numbers of its image and of its category.
+    bbox : tuple of four float
+        The left edge, the top edge, the width and the height, in pixels.
+    area : float
+        The area of the object in square pixels, at most that of the box.
+    iscrowd : int
+        1 marks a group of objects that are not told apart, 0 a single one.
+    """
 
     image_id: int
     category_id: int
@@ -48,14 +72,22 @@ class Truth(NamedTuple):
 
 
 class Category(NamedTuple):
-    """A kind of object, under the data set's own number."""
+    """A kind of object.
+
+    Parameters
+    ----------
+    id : int
+        Its number in the data set.
+    name : str
+        Its name, such as "person".
+    """
 
     id: int
     name: str
 
 
 class Annotations(NamedTuple):
-    """A whole file: images and categories by ascending id, true boxes as the file has them."""
+    """A whole file: images and categories by ascending id, true boxes in the file's order."""
 
     images: tuple[Picture, ...]
     truths: tuple[Truth, ...]
@@ -63,7 +95,7 @@ class Annotations(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One JSON object and where it stands; a method gives a value of the right kind or raises."""
+    """A JSON object and where it stands; each method gives a value of the right kind or raises."""
 
     where: str
     values: Mapping[str, Any]
@@ -81,14 +113,14 @@ class Record(NamedTuple):
         return value
 
     def number(self, key: str, value: Any, low: float = -math.inf) -> float:
-        """`value`, which is that of `key` or of a part of it."""
+        """The number `value`, which stands under `key` or in a list there."""
         if type(value) not in (int, float) or not low <= value <= LARGEST or value < -LARGEST:
             raise BadInput(self.where, f"{key}={shown(value)} is no number that can stand there")
         return float(value)
 
 
 def shown(value: Any) -> str:
-    """A value for a message, short."""
+    """A value as a message shows it: at most 60 characters."""
     return f"{value!r:.60}" if not isinstance(value, int) or abs(value) < 10**60 else "(huge)"
 
 
@@ -115,7 +147,7 @@ def read_annotations(path: Path) -> Annotations:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The JSON object in the file."""
+    """The JSON object that the file holds."""
     content = json_in(path)
     if not isinstance(content, dict):
         raise BadInput(path, "is not a JSON object", "give annotations in COCO's layout")
@@ -123,7 +155,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def json_in(path: Path) -> Any:
-    """What an ordinary file of at most MOST_BYTES holds, if that is JSON."""
+    """The JSON value that an ordinary file of at most MOST_BYTES holds."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

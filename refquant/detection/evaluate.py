@@ -1,6 +1,6 @@
-"""Average precision of a model on a data set: every image once, whoever computes it, then scored.
+"""Average precision of a model on a data set: each image is computed once, by anyone, then scored.
 
-    jobs_of(dataset, protocol) -> one job per image                       tasks.py    (1)
+    jobs_of(dataset, protocol, stride) -> one job per image               tasks.py    (1)
     Task(job) -> Outcome: results, or why there are none                  tasks.py    (2)
     what is done is written down, and not done again                      run_log.py  (3)
     score(dataset, results) -> CocoStats                                  score.py    (4)
@@ -46,16 +46,82 @@ def evaluate(
     log: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> CocoStats:
-    """AP of a model on a data set; options as in Protocol, None for the protocol's own.
+    """Measure the average precision of a model on a data set.
 
-    size       by default the model's own (`Model.input_size`)
-    threads    of one forward pass, in whatever process it runs
-    executor   any of concurrent.futures, Dask, MPI ...; without one the images run one by one here
-    scratch    a folder that the executor's workers can read, for the model (default: a temporary)
-    log        a file that keeps what is done: the same call goes on where the last one ended
-    progress   is called with (images done, images in all): at the start, then after every image
+    Every image is computed once, by whoever is free, and the detections are then judged by
+    pycocotools in an order of their own [1]_. So neither threads nor executors nor interruptions
+    change a byte of the result.
+
+    Parameters
+    ----------
+    model : Model
+        The model. Its classes are matched with the categories of the data set by name, or else by
+        order.
+    dataset : DataSet
+        The images and their true boxes.
+    protocol : {"square", "yolov7", "detect"}, default: "square"
+        How images are prepared: "square" takes the whole square, "yolov7" the rectangles and the
+        non-maximum suppression of the public test code, "detect" the minimal rectangles of the
+        public detect code.
+    size : int, optional
+        The longer side of the network's input in pixels; the model's own (`Model.input_size`)
+        where it is left out.
+    conf : float, default: 0.001
+        The score, in [0, 1], that a detection must exceed.
+    iou : float, default: 0.65
+        The intersection over union, in [0, 1], above which the worse of two boxes is dropped.
+    nms : {"exact", "compat"}, optional
+        The non-maximum suppression; the protocol's own where it is left out.
+    max_detections : int, default: 300
+        The number of detections per image that are kept, the best ones.
+    batch : int, optional
+        How many images share the rectangle of "yolov7", whose own number is 32.
+    threads : int, default: 1
+        The number of threads of one forward pass, in whatever process it runs.
+    arithmetic : {"fast", "ref", "math"}, default: "fast"
+        How the network is computed: "fast" and "ref" give the same bits, "math" is float64.
+    executor : Executor, optional
+        An executor of `concurrent.futures`, of Dask or of mpi4py that shares out the images; left
+        out, they are computed here one by one.
+    scratch : str or path-like, optional
+        A folder that all workers of the executor can read, in which the model is put while they
+        run; the system's folder of temporary files where it is left out.
+    log : str or path-like, optional
+        A file that keeps what is done: the same call goes on where the last one ended.
+    progress : callable, optional
+        It is called with the number of images that are done and the number of all images: at the
+        start, then after every image.
+
+    Returns
+    -------
+    CocoStats
+        The twelve numbers of COCO, AP by category, the detections, and the images that failed.
+
+    Raises
+    ------
+    BadInput
+        If an option is out of its range, if classes and categories cannot be matched, if the log
+        is of another evaluation, or if a worker dies. An image that cannot be read does not
+        raise; it is listed in `failed`.
+
+    References
+    ----------
+    .. [1] Lin et al., "Microsoft COCO: Common Objects in Context", 2014, arXiv:1405.0312.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> import refquant
+    >>> model = refquant.load_model("demo")
+    >>> data = refquant.find_dataset("demo").only(range(1, 9))
+    >>> stats = refquant.evaluate(model, data)
+    >>> stats.images, round(stats.AP, 2), round(stats.AP50, 2)
+    (8, 0.67, 0.92)
+    >>> with ThreadPoolExecutor(2) as executor:
+    ...     refquant.evaluate(model, data, executor=executor) == stats
+    True
     """
-    check_way(arithmetic, threads)  # or else every image would fail for it
+    check_way(arithmetic, threads)  # Otherwise every image would fail for it.
     side = model.input_size if size is None else size
     rules = protocol_of(protocol, side, conf, iou, nms, max_detections, batch)
     jobs = jobs_of(dataset, rules, model.stride)
@@ -79,7 +145,7 @@ def protocol_of(
     most: int,
     batch: int | None,
 ) -> Protocol:
-    """The named protocol with these choices instead of its own."""
+    """The protocol of that name, with these choices in place of its own."""
     rules = replace(PROTOCOLS[name], size=size, conf=conf, iou=iou, most=most)
     if batch is not None and not rules.batch:
         raise BadInput(f"batch={batch}", f"protocol {name} has no batches", "leave it out")
@@ -117,7 +183,7 @@ def run_all(
 def still_valid(
     task: Task, jobs: Iterable[Job], known: Mapping[int, Outcome]
 ) -> dict[int, Outcome]:
-    """What the log knows of these jobs' images, as long as their files have the same size."""
+    """What the log knows of the images of these jobs whose files still have the same size."""
     return {
         image.id: known[image.id]
         for image, _ in jobs

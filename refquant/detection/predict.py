@@ -42,11 +42,16 @@ LARGEST = 8192  # pixels: the network's input would take 805 MB
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in an image, best first.
+    """What was found in an image, the best first; D is the number of detections.
 
-    boxes     (D, 4) float32, x1 y1 x2 y2 in pixels of the image, within its borders
-    scores    (D,) float32 in (0, 1]
-    classes   (D,) int64, indices into the model's class_names
+    Parameters
+    ----------
+    boxes : (D, 4) float32 array
+        The corners x1, y1, x2, y2 in pixels of the image, within its borders.
+    scores : (D,) float32 array
+        The scores in (0, 1], in descending order.
+    classes : (D,) int64 array
+        The indices of the classes in the model's `class_names`.
     """
 
     boxes: NDArray[np.float32]
@@ -117,9 +122,60 @@ def detect(
     rectangle: bool = True,
     threads: int = 1,
 ) -> Detections:
-    """Detections in an image: a file's path, or (H, W, 3) uint8 RGB. Options as in Protocol.
+    """Find the objects in an image.
 
-    size    by default the model's own (`Model.input_size`)
+    The image is scaled into the network's input, with grey bars around it; the network's
+    candidates are thinned out by non-maximum suppression, and their boxes are taken back to the
+    image. The defaults are those of the public YOLOv7 detect code.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    image : str or path-like, or (H, W, 3) uint8 array
+        The file of an image, or its pixels in RGB.
+    conf : float, default: 0.25
+        The score, in [0, 1], that a detection must exceed.
+    iou : float, default: 0.45
+        The intersection over union, in [0, 1], above which the worse of two boxes is dropped.
+    size : int, optional
+        The longer side of the network's input in pixels, which is rounded up to a multiple of the
+        model's stride; the model's own (`Model.input_size`) where it is left out.
+    multi_label : bool, default: False
+        Whether a box may count for several classes.
+    nms : {"exact", "compat"}, default: "exact"
+        The non-maximum suppression: "exact" by class, or "compat" as the public code has it.
+    rectangle : bool, default: True
+        Whether the grey bars are cut to the least that the stride allows; otherwise the input is
+        a square.
+    threads : int, default: 1
+        The number of threads; no bit of the result depends on it.
+
+    Returns
+    -------
+    Detections
+        At most 300 boxes with their scores and classes.
+
+    Raises
+    ------
+    BadInput
+        If the image cannot be read, or if an option is out of its range.
+
+    References
+    ----------
+    .. [1] Wang, Bochkovskiy, Liao, "YOLOv7: Trainable bag-of-freebies sets new state-of-the-art
+       for real-time object detectors", 2022, arXiv:2207.02696.
+
+    Examples
+    --------
+    >>> import refquant
+    >>> model = refquant.load_model("demo")
+    >>> image = refquant.find_dataset("demo").folder / "00003.png"
+    >>> found = refquant.detect(model, image)
+    >>> [model.class_names[k] for k in found.classes]
+    ['disc', 'ring', 'ring']
+    >>> found.boxes.round().tolist()
+    [[99.0, 41.0, 135.0, 78.0], [3.0, 25.0, 41.0, 73.0], [19.0, 124.0, 35.0, 140.0]]
     """
     protocol = replace(
         DETECT,

@@ -1,13 +1,14 @@
 """The judgement of pycocotools on COCO results: the twelve numbers, and AP per class.
 
-AP is the mean, over IoU thresholds 0.50, 0.55, ..., 0.95, over categories and over 101 recalls, of
-the interpolated precision, with at most 100 detections per image and category; AP50, AP75 take one
-threshold. s, m, l count true boxes of an area up to 32**2, up to 96**2, and above. AR1, AR10 and
-AR100 are mean recalls with so many detections. What has no true box is None, not -1.
+AP is the mean of the interpolated precision over the IoU thresholds 0.50, 0.55, ..., 0.95, over
+the categories and over 101 recalls, with at most 100 detections per image and category; AP50 and
+AP75 take a single threshold. s, m and l count the true boxes of an area up to 32**2 pixels, up to
+96**2, and above. AR1, AR10 and AR100 are mean recalls with so many detections. A number for which
+there is no true box is None, not -1.
 
-Results are put in the one order of results_json.py before they are judged, so the order of images
-and detections changes nothing. Images that could not be read count with all their true boxes, as
-images in which nothing was found.
+Results are put into the order of results_json.py before they are judged, so the order of images
+and detections changes nothing. An image that could not be read counts with all its true boxes, as
+one in which nothing was found.
 
 Source  pycocotools' COCOeval, iouType "bbox"; Lin et al. 2014, arXiv 1405.0312.
 """
@@ -29,11 +30,32 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class CocoStats:
-    """pycocotools' twelve numbers, each in [0, 1], or None where there is nothing to find.
+    """COCO's twelve numbers for a model on a data set, and the detections that gave them.
 
-    images     number of images          per_class  category name -> AP
-    results    the detections in COCO's JSON form, in the order of results_json.py
-    failed     {"image", "error"} for every image that could not be read, by ascending image id
+    Every number is in [0, 1], or None where there is no true box to find.
+
+    Parameters
+    ----------
+    AP : float or None
+        The mean of the average precisions at the IoU thresholds 0.50, 0.55, ..., 0.95.
+    AP50, AP75 : float or None
+        The average precision at the IoU threshold 0.50, and at 0.75.
+    APs, APm, APl : float or None
+        AP over the objects of an area up to 32**2 pixels, up to 96**2, and above.
+    AR1, AR10, AR100 : float or None
+        The mean recall with at most 1, 10 and 100 detections per image and category.
+    ARs, ARm, ARl : float or None
+        AR100 over objects of the three ranges of areas.
+    images : int
+        The number of images.
+    per_class : mapping of str to float or None
+        AP by the name of the category.
+    results : tuple of dict
+        The detections as COCO results: "image_id", "category_id", "bbox" (x, y, width and height
+        in pixels), "score"; in the order that results_json.py defines.
+    failed : tuple of mapping, default: ()
+        The name "image" and the line "error" of every image that could not be read, by ascending
+        image id. Such an image counts as one in which nothing was found.
     """
 
     AP: float | None
@@ -54,7 +76,7 @@ class CocoStats:
     failed: tuple[Mapping[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the results, as JSON can hold it."""
+        """Return everything but the results, as JSON can hold it."""
         numbers: dict[str, Any] = {name: getattr(self, name) for name in NUMBERS}
         failed = [dict(failure) for failure in self.failed]
         return numbers | {
@@ -67,7 +89,7 @@ class CocoStats:
 def score(
     dataset: DataSet, results: Iterable[Result], failed: Iterable[Mapping[str, str]] = ()
 ) -> CocoStats:
-    """The judgement on COCO results, over all images of the data set."""
+    """The judgement of COCO results over all images of the data set."""
     results = in_order(results)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         judge = matched(dataset, results)

@@ -4,8 +4,8 @@
     load_model(path, arch="yolov7")  a file of tensors by name, with the name of its architecture
     load_model(path, eps=1e-3)       a Darknet file with statistics of PyTorch's
 
-What a file is, its first bytes say; where they say nothing, its suffix does. A format's module is
-imported when it is used, so importing this package costs nothing.
+The first bytes of a file say what it is; where they say nothing, its suffix does. The module of a
+format is imported when it is used, so that importing this file costs nothing.
 """
 
 import os
@@ -93,12 +93,48 @@ def load_model(
     arch: str | None = None,
     eps: float | None = None,
 ) -> Model:
-    """A model by path, or by name: demo (embedded), random:yolov7, random:yolov7-tiny (seed 0).
+    """Read a model from a file, or make one by name.
 
-    fold=False does not fold batch norms, RepConv branches and implicit layers away; a file that
-    holds the folded model gives the folded model all the same.
-    arch is the architecture of a file that holds tensors by name only, such as "yolov7-w6".
-    eps is that of the batch norms of a Darknet model, by default 1e-5 (see darknet/file.py).
+    Nothing in a file is ever executed, and no size in it is believed before it is checked against
+    the bytes that exist.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file of HDF5, PyTorch, safetensors, Darknet or ONNX; or "demo", the embedded model; or
+        "random:" with the name of an architecture, such as "random:yolov7", whose weights are
+        drawn with seed 0.
+    fold : bool, default: True
+        Whether batch norms, RepConv branches and implicit layers are folded into convolutions. A
+        file that holds the folded model gives the folded model either way.
+    arch : str, optional
+        The architecture of a file that holds nothing but tensors and their names, such as
+        "yolov7-w6".
+    eps : float, optional
+        What is added to the variances of a Darknet model's batch norms; 1e-5 where it is left out
+        (formats/darknet/file.py says why).
+
+    Returns
+    -------
+    Model
+        The model, with its weights in float32 unless they are quantized.
+
+    Raises
+    ------
+    BadInput
+        If the file cannot be read, is not a model, or breaks a rule of its format, or if an option
+        is given that its format does not take.
+
+    Examples
+    --------
+    >>> import refquant
+    >>> model = refquant.load_model("demo")
+    >>> len(model.nodes), model.parameters
+    (120, 581365)
+    >>> model.class_names
+    ('disc', 'ring', 'square', 'triangle', 'star', 'cross', 'crescent', 'arrow')
+    >>> model["model.0.conv"].arrays["weight"].shape
+    (8, 3, 3, 3)
     """
     name = os.fspath(path)
     given = {"arch": arch, "eps": eps}
@@ -117,16 +153,47 @@ def load_model(
 
 
 def refuse_options(options: dict[str, Any], known: tuple[str, ...], what: str) -> None:
-    """Refuse options that a model does not take."""
+    """Refuse the options that are not known to what is read."""
     for key, value in options.items():
         if key not in known:
             raise BadInput(f"{key}={value}", f"{what} takes none", "leave it away")
 
 
 def save_model(model: Model, path: str | os.PathLike[str]) -> str:
-    """Write a model in the format of the suffix, and return its content_sha256.
+    """Write a model to a file in refquant's own format, HDF5.
 
-    The file appears whole or not at all.
+    The file appears whole or not at all. The same model gives the same content hash on every
+    machine; docs/hdf5.md says what the file holds.
+
+    Parameters
+    ----------
+    model : Model
+        The model, folded or not, quantized or not.
+    path : str or path-like
+        The file, whose suffix is .h5 or .hdf5. A file of that name is replaced.
+
+    Returns
+    -------
+    str
+        The content hash: SHA-256 of what the file holds, as 64 hexadecimal digits.
+
+    Raises
+    ------
+    BadInput
+        If the suffix is another one, or if the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import refquant
+    >>> model = refquant.load_model("demo")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sha256 = refquant.save_model(model, f"{folder}/copy.h5")
+    ...     again = refquant.load_model(f"{folder}/copy.h5")
+    >>> sha256[:16]
+    '2c283bd099e313de'
+    >>> [node.name for node in again.nodes] == [node.name for node in model.nodes]
+    True
     """
     suffix = Path(path).suffix.lower()
     for item in FORMATS.values():
@@ -137,7 +204,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> str:
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file, by its first bytes, else by its suffix."""
+    """The format of a file: by its first bytes, or else by its suffix."""
     start = first_bytes(path)
     for item in FORMATS.values():
         if item.start and start.startswith(item.start):
@@ -150,7 +217,7 @@ def format_of(path: Path) -> Format:
 
 
 def first_bytes(path: Path) -> bytes:
-    """The first 64 bytes of a regular file; anything else raises BadInput."""
+    """The first 64 bytes of a regular file; whatever is no such file raises BadInput."""
     try:
         if path.is_dir():
             raise BadInput(path, "is a directory", "name a model file")
@@ -170,6 +237,6 @@ def is_text(start: bytes) -> bool:
 
 
 def suffixes(writable: bool) -> str:
-    """The suffixes of all formats, or of those that can be written."""
+    """The suffixes of all formats, or of those alone that can be written."""
     chosen = (item for item in FORMATS.values() if item.write or not writable)
     return " | ".join(suffix for item in chosen for suffix in item.suffixes)

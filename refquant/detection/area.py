@@ -1,4 +1,4 @@
-"""Shrinking uint8 images by the mean of areas, in whole numbers: every output bit is exact.
+"""Shrinking uint8 images by the mean of areas, in whole numbers, so that every bit is exact.
 
 image   (H, W, C) uint8
 output  (P, Q, C) uint8,  P <= H,  Q <= W
@@ -9,17 +9,17 @@ both in units of 1/P of a row; columns likewise.
     u[q, i] = the same with W and Q                                          columns  (2)
     S[p, q] = sum over j and i of o[p, j] * u[q, i] * image[j, i]       < 2**35, exact (3)
     output = S / (H * W), rounded to the nearest; a tie goes to the even number,
-             but up where P = H / 2 and Q = W / 2                                     (4)
+             or up where P = H / 2 and Q = W / 2                                      (4)
 
 `resize_fast` does not sum products: with the running sums C[j] = image[0] + ... + image[j - 1],
     F(t) = P * C[t // P] + (t % P) * image[t // P]      the integral up to t         (5)
     sum over j of o[p, j] * image[j] = F((p + 1) * H) - F(p * H)                      (6)
 along the rows, then along the columns, all in int64.
 
-Error   none against (1) ... (4). OpenCV's INTER_AREA, which has float32 weights, differs by one
-        grey level on less than 0.2 % of the samples, never by more (held by the tests).
-Ranks   these equations > resize_ref > resize_fast.
-Source  the mean over areas is what cv2.INTER_AREA documents; (4) has OpenCV's ties.
+Error   There is none against (1) ... (4). OpenCV's INTER_AREA, which has float32 weights, differs
+        by one grey level on less than 0.2 % of the samples and never by more; a test holds it.
+Ranks   These equations > resize_ref > resize_fast.
+Source  cv2.INTER_AREA is documented as the mean over areas; the ties of (4) are OpenCV's.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ def overlaps(length: int, count: int) -> Whole:
 
 
 def resize_ref(image: Image, height: int, width: int) -> Image:
-    """The definition, sample by sample; for study and tests, too slow for photographs."""
+    """The definition, sample by sample: for study and tests, and too slow for photographs."""
     check(image, height, width)
     o, u = overlaps(image.shape[0], height), overlaps(image.shape[1], width)
     output = np.empty((height, width, image.shape[2]), np.uint8)
@@ -53,7 +53,7 @@ def resize_ref(image: Image, height: int, width: int) -> Image:
 
 
 def resize_fast(image: Image, height: int, width: int) -> Image:
-    """The same on whole arrays."""
+    """The same bits, computed on whole arrays."""
     check(image, height, width)
     rows, columns = image.shape[:2]
     sums = along(along(image.astype(np.int64), height).transpose(1, 0, 2), width)  # (3)
@@ -65,13 +65,13 @@ def resize_fast(image: Image, height: int, width: int) -> Image:
 
 
 def along(values: Whole, count: int) -> Whole:
-    """(6): (length, ..., C) to sums over areas (count, ..., C) along the first axis."""
+    """(6): from (length, ..., C) to the sums over areas (count, ..., C) along the first axis."""
     length = len(values)
     running = np.zeros((length + 1, *values.shape[1:]), np.int64)
     np.cumsum(values, axis=0, out=running[1:])
     t = np.arange(count + 1) * length
     whole, part = t // count, (t % count)[:, None, None]
-    last = values[np.minimum(whole, length - 1)]  # at t = count * length the part is 0
+    last = values[np.minimum(whole, length - 1)]  # where t = count * length, the part is 0
     return np.diff(count * running[whole] + part * last, axis=0)  # (5)
 
 

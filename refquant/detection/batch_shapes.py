@@ -1,26 +1,28 @@
 """The geometry of the public YOLOv7 test code: images in batches of one rectangular input each.
 
-Sizes are (height, width) in pixels; (h0, w0) the image, S the size, g = max(stride, 32);
-S is first rounded up to a multiple of g. In float64:
+Sizes are (height, width) in pixels; (h0, w0) is that of the image, S is the size that is asked
+for, and g = max(stride, 32). S is first rounded up to a multiple of g. Then, in float64:
 
     r = S / max(h0, w0)                                                          (1)
-    h = int(h0 * r),  w = int(w0 * r)     truncated, at least 1; r = 1: as it is (2)
-    resized by areas (area.py) if r < 1, bilinearly (resize.py) if r > 1         (3)
-    images in the order of h0 / w0, equal ones by id, in batches of B            (4)
+    h = int(h0 * r),  w = int(w0 * r)     truncated, but at least 1              (2)
+    the image is resized by areas (area.py) if r < 1, bilinearly (resize.py)
+    if r > 1, and not at all if r = 1                                            (3)
+    the images, in the order of h0 / w0 and then of their ids, form batches of B (4)
     m, M = least and greatest h0 / w0 of a batch                                 (5)
     shape = (M, 1) if M < 1;  (1, 1 / m) if m > 1;  otherwise (1, 1)             (6)
     net = ceil(shape * S / g + 0.5) * g       half a stride of padding           (7)
     top = (net_h - h) // 2, left = (net_w - w) // 2                              (8)
 
-By (2) the longer side is sometimes S - 1, where the double product falls below S (638, 1077, ...).
-By (6) and (7) a net is larger than each of its images: net_h >= M * S + g / 2 > h, net_w likewise,
-so there is never a second resize. A square image of 640 runs at 672 x 672.
+By (2) the longer side is sometimes S - 1: for some sizes (638, 1077, ...) the product of two
+doubles falls below S. By (6) and (7) a net is larger than each of its images, since
+net_h >= M * S + g / 2 > h and net_w likewise, so there is never a second resize. A square image of
+640 runs at 672 x 672.
 
-The shapes depend on which images are measured and on B, hence so do the detections, slightly; they
-do not depend on the order of the images. The public code's sort leaves the order of equal ratios
-open: where a batch ends among them it may cut elsewhere.
+The shapes depend on B and on which images are measured, and hence, slightly, the detections do
+too; neither depends on the order of the images. The sort of the public code leaves the order of
+equal ratios open: where a batch ends among them, it may cut elsewhere.
 
-Source  the public YOLOv7 test path, pad 0.5; "at least 1" is for images on which it fails.
+Source  the public YOLOv7 test path, pad 0.5; "at least 1" is for images on which that path fails.
 """
 
 import math
@@ -28,17 +30,17 @@ from collections.abc import Sequence
 
 from refquant.detection.letterbox import Letterbox, Size
 
-BATCH = 32  # the public code's
+BATCH = 32  # as in the public code
 LEAST_GRID = 32
 
 
 def grid_of(stride: int) -> int:
-    """g: sides of the network's input are multiples of it."""
+    """g, of which the sides of the network's input are multiples."""
     return max(stride, LEAST_GRID)
 
 
 def loaded(image: Size, size: int) -> Size:
-    """(h, w) of (2)."""
+    """The size (h, w) of (2)."""
     r = size / max(image)  # (1)
     if r == 1:
         return image
@@ -46,7 +48,7 @@ def loaded(image: Size, size: int) -> Size:
 
 
 def batch_nets(images: Sequence[Size], size: int, stride: int, batch: int = BATCH) -> list[Size]:
-    """The network's input for every image, in the order given, which is that of the ids."""
+    """The network's input for every image, in the order given, which must be that of the ids."""
     ratios = [height / width for height, width in images]
     order = sorted(range(len(images)), key=ratios.__getitem__)  # (4), stable
     nets: list[Size] = [(0, 0)] * len(images)
@@ -59,7 +61,7 @@ def batch_nets(images: Sequence[Size], size: int, stride: int, batch: int = BATC
 
 
 def net_of(least: float, greatest: float, size: int, stride: int) -> Size:
-    """(6) and (7) for a batch with these ratios h0 / w0."""
+    """(6) and (7) for a batch whose least and greatest h0 / w0 are these."""
     g = grid_of(stride)
     S = math.ceil(size / g) * g
     shape = (1.0, 1.0)
@@ -72,7 +74,7 @@ def net_of(least: float, greatest: float, size: int, stride: int) -> Size:
 
 
 def place_in(image: Size, size: int, stride: int, net: Size | None = None) -> Letterbox:
-    """Where an image lies in its batch's input; without one, in that of a batch of its own."""
+    """Where an image lies in the input of its batch; without a `net` it is a batch of its own."""
     if net is None:
         net = net_of(image[0] / image[1], image[0] / image[1], size, stride)
     g = grid_of(stride)

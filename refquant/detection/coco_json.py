@@ -6,9 +6,10 @@
 What is not named here is not looked at. Where a value is missing, area is w * h, iscrowd is 0, and
 width and height are None.
 
-Ids are whole numbers of at most 2**53, unique in their list, and refer to what exists; numbers are
-finite, and sizes are not negative; the names of categories differ; the names of files stay inside
-the folder of images. The first breach raises BadInput with the file, the record and the value.
+Ids are whole numbers from -2**53 to 2**53, unique in their list, and refer to what exists; numbers
+are finite, and sizes are not negative; the names of categories differ; the names of files stay
+inside the folder of images. The first breach raises BadInput with the file, the record and the
+value.
 
 Python's objects take 6 bytes per byte of COCO's own files, and up to 27 bytes per byte of a file
 that is made for it ("[],[],..."); this was measured. Therefore a file of more than MOST_BYTES is

@@ -1,18 +1,20 @@
 """Detections drawn into the image: boxes, and labels that can be read on any background.
 
-    u = max(1, rint(sqrt(H * W) / 400))                 pixels: the unit of line width  (1)
-    text size = max(11, rint(sqrt(H * W) / 40))         pixels, less where the longest label
-                                                        would be wider than the image   (2)
+    u = max(1, rint(sqrt(H * W) / 400))           in pixels, the unit of line width     (1)
+    text size = max(11, rint(sqrt(H * W) / 40))   in pixels; it is less where the longest
+                                                  label would be wider than the image   (2)
     colour of class k = PALETTE[k mod 8]                                                (3)
     text is black or white, whichever contrasts more with the colour of the label       (4)
     contrast of luminances L1 >= L2:  (L1 + 0.05) / (L2 + 0.05)                         (5)
 
 Every box is a coloured line between two thin dark ones, so that it shows on any colour. The best
 detections are drawn last, on top. A label stands above its box, or else at the first of four
-places that is inside the image and free of other labels. The border cuts no label, save in images
-that are too small for text of 6 pixels.
-Sources  the palette: Okabe and Ito 2008, "Color Universal Design", without its black, with a grey;
-told apart under the common kinds of colour blindness. (5): WCAG 2.1, contrast ratio.
+places that is inside the image and free of other labels. The border cuts no label, except in
+images that are too small for text of 6 pixels.
+
+Sources  The palette is that of Okabe and Ito 2008, "Color Universal Design", with a grey in place
+         of its black; its colours are told apart under the common kinds of colour blindness.
+         (5) is the contrast ratio of WCAG 2.1.
 """
 
 import math
@@ -41,7 +43,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Area(NamedTuple):
-    """A rectangle of pixels; right and bottom are outside."""
+    """A rectangle of pixels; its right and bottom edges are the first pixels outside."""
 
     left: float
     top: float
@@ -67,7 +69,7 @@ def draw(image: NDArray[np.uint8], found: Detections, class_names: Sequence[str]
         outline(pen, found.boxes[i], colour_of(int(found.classes[i])), unit)
     font = choose_font(labels, picture.width, picture.height, unit)
     taken: list[Area] = []
-    for i, text in enumerate(labels):  # the best first: they get the best places
+    for i, text in enumerate(labels):  # the best come first and get the best places
         size = text_size(font, text, unit)
         area = place(size, Area(*found.boxes[i].tolist()), picture.size, taken)
         taken.append(area)
@@ -76,7 +78,7 @@ def draw(image: NDArray[np.uint8], found: Detections, class_names: Sequence[str]
 
 
 def label(class_names: Sequence[str], index: int, score: float) -> str:
-    """Such as "person 0.87", one short line; a class without a name has its number."""
+    """A short line such as "person 0.87"; a class without a name is called by its number."""
     name = class_names[index] if index < len(class_names) else f"class {index}"
     return f"{' '.join(name.split())[:40]} {score:.2f}"
 
@@ -87,7 +89,7 @@ def colour_of(index: int) -> Colour:
 
 
 def luminance(colour: Colour) -> float:
-    """Relative luminance of an sRGB colour, 0 to 1 (WCAG 2.1)."""
+    """The relative luminance of an sRGB colour, from 0 to 1 (WCAG 2.1)."""
     linear = [
         c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
         for c in (v / 255 for v in colour)
@@ -96,18 +98,18 @@ def luminance(colour: Colour) -> float:
 
 
 def contrast(one: Colour, other: Colour) -> float:
-    """(5): from 1 (the same) to 21 (black on white)."""
+    """(5): the contrast of two colours, from 1 (the same) to 21 (black and white)."""
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
 
 def text_colour(background: Colour) -> Colour:
-    """(4): black or white."""
+    """(4): black or white, for text on that background."""
     return max((BLACK, WHITE), key=lambda colour: contrast(colour, background))
 
 
 def choose_font(labels: Sequence[str], width: int, height: int, unit: int) -> Font:
-    """Pillow's own font at the size of (2); no font file of the machine is looked for."""
+    """Pillow's own font in the size of (2); the fonts of the machine are not looked for."""
     wanted = max(11, round(math.sqrt(width * height) / 40))
     font = ImageFont.load_default(size=wanted)
     widest = max((text_size(font, text, unit)[0] for text in labels), default=0)
@@ -117,7 +119,7 @@ def choose_font(labels: Sequence[str], width: int, height: int, unit: int) -> Fo
 
 
 def text_size(font: Font, text: str, unit: int) -> tuple[int, int]:
-    """Width and height of a label in pixels: the text with a margin of 2 units around it."""
+    """Width and height of a label in pixels; 2 units lie left and right of its text, 1 above."""
     left, _, right, _ = font.getbbox(text)
     _, top, _, bottom = font.getbbox("Ágjy")  # the same height for every text
     return math.ceil(right - left) + 4 * unit, math.ceil(bottom - top) + 2 * unit
@@ -126,7 +128,7 @@ def text_size(font: Font, text: str, unit: int) -> tuple[int, int]:
 def place(
     size: tuple[int, int], box: Area, picture: tuple[int, int], taken: Sequence[Area]
 ) -> Area:
-    """Where a label of that size goes: above the box, inside at its top, below, inside below."""
+    """Where a label of that size goes: above its box, in it at the top, below it, in it below."""
     width, height = size
     left = min(max(0.0, box.left), max(0.0, picture[0] - width))
     lowest = max(0.0, picture[1] - height)
@@ -141,9 +143,9 @@ def place(
 
 
 def outline(pen: ImageDraw.ImageDraw, box: NDArray, colour: Colour, unit: int) -> None:
-    """The box as a line 2 units wide between two dark ones of 1 pixel, inwards from its border."""
+    """Draw a line of 2 units between two dark ones of 1 pixel, inwards from the box's border."""
     x1, y1, x2, y2 = (round(float(v)) for v in box)
-    x2, y2 = max(x1, x2 - 1), max(y1, y2 - 1)  # Pillow's right and bottom are inside
+    x2, y2 = max(x1, x2 - 1), max(y1, y2 - 1)  # Pillow counts right and bottom as inside
     for inset, width, shade in ((0, 2 * unit + 2, BLACK), (1, 2 * unit, colour)):
         area = (x1 + inset, y1 + inset, x2 - inset, y2 - inset)
         if area[2] >= area[0] and area[3] >= area[1]:
@@ -153,7 +155,7 @@ def outline(pen: ImageDraw.ImageDraw, box: NDArray, colour: Colour, unit: int) -
 def write(
     pen: ImageDraw.ImageDraw, text: str, area: Area, colour: Colour, font: Font, unit: int
 ) -> None:
-    """A solid label with its text."""
+    """Draw a solid label with its text."""
     pen.rectangle((area.left, area.top, area.right - 1, area.bottom - 1), fill=colour)
     left, _, _, _ = font.getbbox(text)
     _, top, _, _ = font.getbbox("Ágjy")

@@ -1,31 +1,32 @@
 """The letterbox: an image scaled into the network's input, grey bars around it, and the way back.
 
-Sizes are (height, width) in pixels; T = (T_h, T_w) is the target, (h, w) the image.
+Sizes are (height, width) in pixels; T = (T_h, T_w) is the target, (h, w) is the image.
 
     gain = min(T_h / h, T_w / w)                     float64                     (1)
     nh = rint(h * gain),  nw = rint(w * gain)        half to even, at least 1    (2)
-    spare = T - n on either axis; with rectangle=True: spare mod stride          (3)
+    spare = T - n on either axis; with rectangle=True it is taken mod stride     (3)
     top = spare // 2, bottom = spare - top; left and right likewise              (4)
-    net = n + spare: the size of the network's input                             (5)
-    pixels around the image are 114 in every channel                             (6)
-    x (1, 3, H, W) float32 = RGB / 255, a float32 division                       (7)
+    net = n + spare is the size of the network's input                           (5)
+    the pixels around the image are 114 in every channel                         (6)
+    x (1, 3, H, W) float32 = RGB / 255, a division in float32                    (7)
 
 (4) is rint(spare / 2 - 0.1) and rint(spare / 2 + 0.1) of the public code: the odd pixel goes to
 the bottom and to the right. The image is resized by resize.py, or by area.py where the geometry
 says so, and only if its size changes.
 
-Back to the image, per axis (here x; `left` and nw as really applied; in float64, rounded once):
+The way back to the image, per axis (here x), takes `left` and nw as they were really applied, and
+is rounded once from float64:
     x_image = clip((x - left) * (w / nw), 0, w)                                  (8)
-which is exact, as resize.py maps edges to edges. The public detect code recomputes both numbers,
+It is exact, since resize.py maps edges to edges. The public detect code recomputes both numbers,
     x_image = clip((x - (T_w - w * gain) / 2) / gain, 0, w)       in float32     (9)
-with T the network's input, and so is off by up to half a pixel of the network's input for the odd
-bar, and by the rounding of (2). The public test code stores what it did, but half a bar for an odd
-one, and takes the gain of the rows for both axes,
+where T is the network's input. It is off by up to half a pixel of that input where the bars are
+odd, and by the rounding of (2). The public test code keeps the numbers that it applied, but takes
+an odd bar for two equal halves, and the gain of the rows for both axes,
     x_image = clip((x - (T_w - nw) / 2) / (nh / h), 0, w)         in float32     (10)
 "exact" is (8), the default; "compat" is (9); "stored" is (10).
 
-Source  the public YOLOv7 detect path (same sizes, bars and pixels); for a 1x5000 image (2) gives 1
-        where the public code has no answer. Its test path is in batch_shapes.py.
+Source  the public YOLOv7 detect path, with the same sizes, bars and pixels; for an image of 1x5000
+        (2) gives 1, where the public code has no answer. Its test path is in batch_shapes.py.
 """
 
 from dataclasses import dataclass
@@ -45,9 +46,11 @@ Size = tuple[int, int]
 class Letterbox:
     """Where an image lies in the network's input; sizes are (height, width) in pixels.
 
-    image    size of the image                resized  its size in the input
-    net      size of the network's input      top, left  rows above and columns left of the image
-    area     whether the image shrinks by the mean of areas instead of bilinearly
+    image      the size of the image
+    resized    its size in the network's input
+    net        the size of the network's input
+    top, left  the grey rows above the image and the grey columns to the left of it
+    area       whether the image shrinks by the mean of areas instead of bilinearly
     """
 
     image: Size
@@ -71,9 +74,9 @@ class Letterbox:
 def fit(image: Size, target: Size, *, rectangle: bool = False, stride: int = 32) -> Letterbox:
     """The geometry for an image of that size.
 
-    target      largest network input, multiples of stride
-    rectangle   cut the bars to the smallest input whose sides are multiples of stride; else the
-                input is the target
+    target      the largest network input; its sides are multiples of the stride
+    rectangle   whether the bars are cut to the smallest input whose sides are multiples of the
+                stride; otherwise the input is the target
     """
     if min(image) < 1:
         raise BadInput(f"image={image}", "has no pixels")
@@ -89,7 +92,7 @@ def fit(image: Size, target: Size, *, rectangle: bool = False, stride: int = 32)
 
 
 def letterbox(image: NDArray[np.uint8], place: Letterbox) -> NDArray[np.uint8]:
-    """The network's input as an image: (h, w, 3) uint8 to (net height, net width, 3) uint8."""
+    """The network's input as an image: from (h, w, 3) to (net height, net width, 3), uint8."""
     if image.shape[:2] != place.image:
         raise BadInput("image", f"{image.shape[:2]} pixels, the letterbox is for {place.image}")
     canvas = np.full((*place.net, image.shape[2]), GREY, np.uint8)  # (6)
@@ -101,7 +104,7 @@ def letterbox(image: NDArray[np.uint8], place: Letterbox) -> NDArray[np.uint8]:
 
 
 def to_input(canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(7): (H, W, 3) uint8 RGB to (1, 3, H, W) float32 in [0, 1]."""
+    """(7): from (H, W, 3) uint8 RGB to (1, 3, H, W) float32 in [0, 1]."""
     planes = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None])
     return planes.astype(np.float32) / np.float32(255.0)
 
@@ -109,7 +112,7 @@ def to_input(canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
 def to_image(
     boxes: NDArray[np.float32], place: Letterbox, back: str = "exact"
 ) -> NDArray[np.float32]:
-    """Boxes (D, 4) x1 y1 x2 y2 from pixels of the network's input to pixels of the image."""
+    """Boxes (D, 4), x1 y1 x2 y2, from pixels of the network's input to pixels of the image."""
     height, width = place.image
     limit = np.array([width, height, width, height])
     if back == "exact":

@@ -5,12 +5,13 @@
           --candidates, NMS-->  boxes in pixels of x, scores, classes
           --to_image-->  Detections in pixels of the image
 
-A Protocol holds every choice on that way. Three have names:
-    detect   the public detect code's: minimal rectangle, conf 0.25, IoU 0.45, best class only
+A Protocol holds every choice on that way. Three of them have names:
+    detect   that of the public detect code: the minimal rectangle, conf 0.25, IoU 0.45, the best
+             class only
     square   for AP: the whole square, conf 0.001, IoU 0.65, multi-label
     yolov7   for AP as the public test code measures it: the rectangles of batch_shapes.py, conf
              0.001, IoU 0.65, multi-label, its NMS ("compat") and its way back ("stored")
-All keep at most 300 detections; the first two use NMS per class and the exact way back.
+All three keep at most 300 detections; the first two use NMS per class and the exact way back.
 """
 
 import os
@@ -37,7 +38,7 @@ from refquant.engine.walk import run
 from refquant.graph.graph import Model
 from refquant.ops.nms import MODES, MOST_DETECTIONS, candidates, nms, within_unit
 
-LARGEST = 8192  # pixels: the network's input would take 805 MB
+LARGEST = 8192  # pixels; an input of that size takes 805 MB
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,16 @@ class Detections:
 class Protocol:
     """How an image is prepared and how predictions are decided.
 
-    size         longer side of the network's input in pixels, rounded up to the model's stride
+    size         the longer side of the network's input in pixels, which is rounded up to a
+                 multiple of the model's stride
     rectangle    whether the grey bars are cut to the minimum
-    batch        images that share an input's shape by batch_shapes.py; 0: letterbox.py's geometry
-    conf         a candidate's score is above it          iou   of boxes that exclude each other
+    conf         the score that a candidate must exceed
+    iou          the intersection over union above which the worse of two boxes is dropped
     multi_label  whether a box may count for several classes
-    nms, back    names in ops/nms.py and letterbox.py
-    most         detections per image
+    nms, back    names of ops/nms.py and of letterbox.py
+    most         the number of detections that are kept per image
+    batch        the number of images that share the shape of an input by batch_shapes.py, or 0
+                 for the geometry of letterbox.py
     """
 
     name: str
@@ -199,9 +203,9 @@ def predict(
     threads: int = 1,
     arithmetic: str = "fast",
 ) -> Detections:
-    """Detections in (H, W, 3) uint8 RGB by a protocol; `arithmetic` is walk's.
+    """Detections in an image (H, W, 3) uint8 RGB by a protocol; `arithmetic` is that of walk.
 
-    net    the input size of the batch (batch_shapes.py), for protocols with batches
+    net    the size of the batch's input (batch_shapes.py), for protocols with batches
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise BadInput("image", f"{image.dtype} {image.shape} is not uint8 (H, W, 3)")

@@ -12,10 +12,11 @@ For output column q (rows likewise, with P and H, weights b0 and b1, indices j):
     S[r, q] = a0 * image[r, i] + a1 * image[r, i + 1]      at most 2**19, exact  (6)
     output = ((b0 * (S[j, q] >> 4) >> 16) + (b1 * (S[j + 1, q] >> 4) >> 16) + 2) >> 2   (7)
 
-rint is half to even, >> rounds down. Halving both sides gives (a + b + c + d + 2) >> 2.
-Error   a float bilinear resize differs by one grey level on about 11 % of the samples, never more.
-Ranks   these equations > resize_ref > resize_fast.
-Source  the behaviour of OpenCV 4 and 5, which the tests hold this file to where cv2 is installed.
+rint rounds half to even, and >> rounds down. Halving both sides gives (a + b + c + d + 2) >> 2.
+Error   A float bilinear resize differs by one grey level on about 11 % of the samples, never by
+        more.
+Ranks   These equations > resize_ref > resize_fast.
+Source  OpenCV 4 and 5, to whose behaviour the tests hold this file where cv2 is installed.
 """
 
 import numpy as np
@@ -35,7 +36,7 @@ def taps(length: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32
 
 
 def weights(f: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The two integer weights of (5); they add up to 2048 or, by two roundings, nearly so."""
+    """The two integer weights of (5); their sum is 2048 up to their two roundings."""
     one = np.float32(1.0)
     return (
         np.rint(np.float32(ONE) * (one - f)).astype(np.int32),
@@ -54,7 +55,7 @@ def column_taps(
 
 
 def resize_ref(image: Image, height: int, width: int) -> Image:
-    """The definition, sample by sample; for study and tests, too slow for photographs."""
+    """The definition, sample by sample: for study and tests, and too slow for photographs."""
     check(image, height, width)
     rows, columns, channels = image.shape
     i, a0, a1 = column_taps(columns, width)
@@ -73,7 +74,7 @@ def resize_ref(image: Image, height: int, width: int) -> Image:
 
 
 def resize_fast(image: Image, height: int, width: int) -> Image:
-    """The same on whole arrays in int32: only the rows that are used, first along, then across."""
+    """The same bits on whole arrays in int32: first along the rows that are used, then across."""
     check(image, height, width)
     rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):

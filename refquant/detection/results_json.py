@@ -1,7 +1,7 @@
-"""Detections as COCO results: made, ordered, read from files of strangers, written.
+"""Detections as COCO results: how they are made, ordered, read from files of strangers, written.
 
-A result is {"image_id", "category_id", "bbox": [x, y, width, height], "score"}, pixels. From the
-corners of a detection, in float32 as the public code does it, then rounded in decimals:
+A result is {"image_id", "category_id", "bbox": [x, y, width, height], "score"}, in pixels. It is
+made of the corners of a detection in float32, as in the public code, and rounded to decimals:
 
     width = x2 - x1,  height = y2 - y1                                           (1)
     x = (x1 + x2) / 2 - width / 2,  y = (y1 + y2) / 2 - height / 2               (2)
@@ -9,9 +9,9 @@ corners of a detection, in float32 as the public code does it, then rounded in d
 
 (3) makes equal scores, and pycocotools lets the order of the list decide among them. Therefore
 results always stand in one order: by image id, then by falling score, then by category id, then by
-bbox. Two results that this leaves equal are the same result twice.
+bbox. Two results that are equal in all of these are the same result twice.
 
-Source of (1) to (3): the public YOLOv7 test code.
+Source  (1) to (3) are those of the public YOLOv7 test code.
 """
 
 import json
@@ -33,7 +33,7 @@ TWO = np.float32(2.0)
 
 
 def results_of(image: Picture, found: Detections, ids: Sequence[int | None]) -> list[Result]:
-    """The detections as COCO results; `ids` has the category of every class, None to leave out."""
+    """The detections as COCO results; `ids` gives the category of each class, None to drop it."""
     low, high = found.boxes[:, :2], found.boxes[:, 2:]
     sides = high - low  # (1)
     start = (low + high) / TWO - sides / TWO  # (2)
@@ -52,12 +52,12 @@ def results_of(image: Picture, found: Detections, ids: Sequence[int | None]) -> 
 
 
 def in_order(results: Iterable[Result]) -> list[Result]:
-    """The results in the one order that the file's docstring names."""
+    """The results in the order that the top of this file defines."""
     return sorted(results, key=place)
 
 
 def place(result: Result) -> tuple[int, float, int, list[float]]:
-    """What decides where a result stands."""
+    """The key by which results are ordered."""
     return result["image_id"], -result["score"], result["category_id"], result["bbox"]
 
 
@@ -68,7 +68,7 @@ def write_results(path: str | os.PathLike[str], results: Sequence[Result]) -> No
 
 
 def read_results(path: str | os.PathLike[str], dataset: DataSet) -> list[Result]:
-    """COCO results that belong to a data set, every value checked, in order."""
+    """COCO results that belong to a data set, in order; every value is checked."""
     path = Path(path)
     content = json_in(path)
     if not isinstance(content, list):
@@ -85,7 +85,7 @@ def read_results(path: str | os.PathLike[str], dataset: DataSet) -> list[Result]
 
 
 def checked(record: Record, images: set[int], categories: set[int]) -> Result:
-    """A record as a result, or BadInput with its place and value."""
+    """The record as a result; BadInput tells the place and the value of what is wrong."""
     image, category = record.whole("image_id"), record.whole("category_id")
     if image not in images or category not in categories:
         what = f"image {image}" if image not in images else f"category {category}"

@@ -1,23 +1,24 @@
 """The log of an evaluation: what is done is on disk, so a run killed at any point can go on.
 
-A text file of JSON, one object per line. The first line says what the log is of:
+The log is a text file of JSON, one object per line. The first line says what it is the log of:
     {"format", "format_version", "refquant",
      "arithmetic", "precision", "model", "data", "protocol"}
+arithmetic  the version of the definition of every bit
+precision   "float32" or "float64"
 model       SHA-256 of what the network computes with: nodes, attributes, decoded arrays
-data        SHA-256 of the images' ids, names, sizes and inputs, and of classes -> categories
-arithmetic  version of the definition of every bit;  precision  "float32" or "float64"
+data        SHA-256 of the images' ids, names, sizes and inputs, and of the categories of classes
 Everything that decides about a detection is in it, so a log with another first line is of
 something else and is refused. Threads, workers and executors decide nothing and are not in it.
 Every other line is an image that is done:
     {"image_id", "file_bytes", "results": [[category_id, score, x, y, width, height], ...]}
-Numbers are written so that they are read back bit for bit. Images that failed are not written: the
-next run tries them again; so it does with an image whose file has another size now.
+Numbers are written so that they are read back bit for bit. Images that failed are not written,
+and the next run tries them again, as it does with an image whose file has another size by then.
 
-A line is handed to the operating system as a whole before the next image begins: it survives the
-death of the process. The file is synced every SYNC_SECONDS and at the end: a loss of power costs
-the images of so many seconds. The log counts up to its first line that is not whole and valid;
-what follows (a torn line, zeros after a crash of the machine) is cut off and computed again.
-Only one process at a time may hold a log (an advisory lock, where the system has them).
+A line is handed to the operating system as a whole before the next image begins, so it survives
+the death of the process. The file is synced every SYNC_SECONDS and at the end, so a loss of power
+costs the images of so many seconds. The log counts up to its first line that is not whole and
+valid; what follows (a torn line, zeros after a crash of the machine) is cut off and computed
+again. Only one process at a time may hold a log, by an advisory lock where the system has such.
 """
 
 import hashlib
@@ -78,7 +79,7 @@ def model_sha256(model: Model) -> str:
 
 
 class RunLog:
-    """An open log. `known` has the results of every image that is done, by image id."""
+    """An open log; `known` has the outcome of every image that is done, by image id."""
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path = path
@@ -150,7 +151,7 @@ class RunLog:
 
 @contextmanager
 def open_log(path: str | os.PathLike[str], header: Mapping[str, Any]) -> Iterator[RunLog]:
-    """The log at `path`, made or continued; BadInput if it is of something else."""
+    """The log at `path`, begun or continued; a log of something else raises BadInput."""
     log = RunLog(Path(path), header)
     try:
         yield log
@@ -173,7 +174,7 @@ def lock(file: int, path: Path) -> None:
 
 
 def check_header(path: Path, line: bytes, header: Mapping[str, Any]) -> None:
-    """Refuse a log of something else, and what is no log."""
+    """Refuse a log of something else, and a file that is no log."""
     found = decoded(line)
     if found is None or found.get("format") != FORMAT:
         raise BadInput(path, NO_LOG, REMEDY)
@@ -185,12 +186,12 @@ def check_header(path: Path, line: bytes, header: Mapping[str, Any]) -> None:
 
 
 def begins_header(content: bytes, header: Mapping[str, Any]) -> bool:
-    """Whether this run was cut off while it wrote its first line, and perhaps zeros behind it."""
+    """Whether this run was cut off while it wrote its first line; zeros may follow."""
     return json.dumps(header).encode().startswith(content.rstrip(b"\0"))
 
 
 def decoded(line: bytes) -> dict[str, Any] | None:
-    """The JSON object of a whole line, or None."""
+    """The JSON object that a whole line holds, or None."""
     try:
         value = json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
@@ -199,7 +200,7 @@ def decoded(line: bytes) -> dict[str, Any] | None:
 
 
 def outcome_of(line: bytes) -> Outcome | None:
-    """The image that a line says is done; None for a line that is not as `add` writes it."""
+    """The outcome that a line holds; None for a line that `add` does not write."""
     record = decoded(line) or {}
     image, size, rows = (record.get(key) for key in ("image_id", "file_bytes", "results"))
     if type(image) is not int or type(size) is not int or type(rows) is not list:

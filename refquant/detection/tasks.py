@@ -1,8 +1,8 @@
 """The work on one image as a task that any executor can run, here or on another machine.
 
-    jobs_of(dataset, protocol, stride) -> one Job per image
+    jobs_of(dataset, protocol, stride)          one Job per image
     Task(model, ...)(job) -> Outcome            the only thing that travels back
-    outcomes(task, jobs, executor)              in the order in which they are done
+    outcomes(task, jobs, executor)              the outcomes, in the order in which they are done
 
 An Outcome depends on its Job and Task alone, never on who ran it, when, or beside what.
 
@@ -42,18 +42,18 @@ from refquant.detection.results_json import Result, results_of
 from refquant.engine.plan import can_plan
 from refquant.graph.graph import Model
 
-ALIGNMENT = 64  # bytes: a cache line, which the kernels count on
+ALIGNMENT = 64  # bytes, a cache line, on which the kernels count
 
 
 class Job(NamedTuple):
-    """An image, and the network's input that its batch has (None: by the image alone)."""
+    """An image, and the size of its batch's input; None where it goes by the image alone."""
 
     image: Picture
     net: Size | None
 
 
 class Outcome(NamedTuple):
-    """What became of a job: COCO results, or the line that says why there are none."""
+    """What became of a job: COCO results, or a line that says why there are none."""
 
     image_id: int
     file_bytes: int
@@ -74,7 +74,7 @@ class SharedModel:
 
 @dataclass(frozen=True)
 class Task:
-    """Everything but the job. `ids` has the category of every class, None to leave it out."""
+    """Everything but the job; `ids` gives the category of each class, None to drop it."""
 
     model: Model | SharedModel = field(repr=False)
     folder: Path
@@ -103,7 +103,7 @@ class Task:
 
 
 def jobs_of(dataset: DataSet, protocol: Protocol, stride: int) -> list[Job]:
-    """A job for every image; those with the same input follow each other, which saves memory."""
+    """A job for every image; jobs with the same input follow each other, which saves memory."""
     if not protocol.batch:
         return [Job(image, None) for image in dataset.images]
     sizes = {image: size_of(dataset.folder, image) for image in dataset.images}
@@ -115,7 +115,7 @@ def jobs_of(dataset: DataSet, protocol: Protocol, stride: int) -> list[Job]:
 
 
 def size_of(folder: Path, image: Picture) -> Size | None:
-    """(height, width) as annotated, else as the file's header says; None if it cannot be read."""
+    """The annotated (height, width), or that of the file's header; None if it cannot be read."""
     if image.height is not None and image.width is not None:
         return image.height, image.width
     try:
@@ -144,7 +144,7 @@ def file_bytes(path: Path) -> int:
 
 
 def outcomes(task: Task, jobs: Sequence[Job], executor: Executor | None) -> Iterable[Outcome]:
-    """What became of the jobs, each as soon as it is known; the rest is cancelled on any error."""
+    """What became of each job, as soon as it is known; any error cancels the other jobs."""
     if executor is None:
         yield from map(task, jobs)
         return
@@ -167,9 +167,9 @@ def outcomes(task: Task, jobs: Sequence[Job], executor: Executor | None) -> Iter
 def shared(
     model: Model, executor: Executor | None, scratch: str | os.PathLike[str] | None = None
 ) -> Iterator[Model | SharedModel]:
-    """The model as the executor's workers need it: as it is in this process, else in a file.
+    """The model as the workers need it: itself for threads of this process, otherwise a file.
 
-    scratch    folder for that file, which every worker can read; default: the system's
+    scratch    a folder for that file which every worker can read; by default the system's
     """
     if executor is None or isinstance(executor, ThreadPoolExecutor):
         yield model
@@ -184,15 +184,16 @@ def shared(
 
 
 def compile_kernels(model: Model) -> None:
-    """Run a small image, so that this process compiles what all workers here find compiled."""
+    """Run a small image, so that the workers here find the kernels compiled by this process."""
     side = 2 * model.stride
     forward(model, np.zeros((1, 3, side, side), np.float32))
 
 
 def write_shared(model: Model, path: Path) -> None:
-    """The model, its weights as the kernels read them, as one file of aligned arrays.
+    """Write the model, with its weights as the kernels read them, as one file.
 
-    8 bytes, the length of the index; the index; the arrays, each at a multiple of ALIGNMENT.
+    The file has the length of the index in 8 bytes, the index, and the arrays, each of which
+    begins at a multiple of ALIGNMENT.
     """
     from refquant.engine.engine import prepared
 

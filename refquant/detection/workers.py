@@ -1,11 +1,12 @@
 """Executors that are ready to evaluate on: processes on this machine, or a Dask cluster.
 
-    process_pool(workers)      processes, started afresh ("spawn": no threads or locks are copied)
+    process_pool(workers)      processes that start afresh ("spawn" copies no threads or locks)
     dask_executor(address)     the cluster whose scheduler listens at tcp://host:port
 
 `evaluate` takes any other concurrent.futures.Executor as well, such as mpi4py's. Workers read the
-images themselves, so they see the data set under the same path; a cluster also needs a `scratch`
-folder that all of them see. Nothing depends on how many workers there are or which one did what.
+images themselves, so they must see the data set under the same path; a cluster also needs a
+`scratch` folder that all of them see. No result depends on how many workers there are, or on which
+one did what.
 
 A worker process ignores Ctrl-C, which is its parent's to handle, and ends when its parent is gone:
 otherwise workers whose parent was killed would wait for work forever.
@@ -21,12 +22,12 @@ from multiprocessing import get_context, parent_process
 
 from refquant.arrays.errors import BadInput
 
-DASK_TIMEOUT = "10s"  # to reach the scheduler
+DASK_TIMEOUT = "10s"  # within which the scheduler must answer
 
 
 @contextmanager
 def process_pool(workers: int) -> Iterator[Executor]:
-    """So many worker processes; what has not begun at the end is cancelled."""
+    """An executor of so many processes; jobs that have not begun at the end are cancelled."""
     if workers < 1:
         raise BadInput(f"workers={workers}", "choose 1 or more")
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=start_worker)

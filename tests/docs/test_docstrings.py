@@ -202,9 +202,7 @@ def test_the_stub_has_the_same_names_from_the_same_files():
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     aliases = [(node.module, alias) for node in imports for alias in node.names]
     assert {alias.name: module for module, alias in aliases} == refquant._HOMES
-    assert all(
-        alias.asname == alias.name for _, alias in aliases
-    )  # else editors take it as private
+    assert all(alias.asname == alias.name for _, alias in aliases)  # editors hide others
     (listed,) = [node.value for node in tree.body if isinstance(node, ast.Assign)]
     assert sorted(ast.literal_eval(listed)) == sorted(refquant.__all__)
 

@@ -6,7 +6,7 @@ scale       (G, 1) float32   > 0, units of x per code (or float16, if so chosen)
 zero_point  (G, 1) uint8     the code of 0.0, so that 0.0 is exact (int32 for `affine:minmax`)
 
     lo = min(x, 0),  hi = max(x, 0)                 default, the range includes 0     (1)
-    lo = min(x),     hi = max(x)                    affine:minmax, the study's range  (1')
+    lo = min(x),     hi = max(x)                    affine:minmax, the paper's range  (1')
     scale = (hi - lo) / Q, rounded up                                                 (2)
     zero_point = rint(-lo / scale)                                                    (3)
     q = clip(rint(x / scale) + zero_point, 0, Q)                                      (4)
@@ -17,12 +17,24 @@ Error   |x - x_hat| <= scale / 2, up to the float32 rounding of (5). Proof: with
         x / scale - (Q - zero_point) <= (Q - t) - (Q - zero_point) = zero_point - t <= 1/2; that
         needs Q * scale >= hi - lo, hence the rounding up in (2).
 Cases   An all-zero row has scale 1. A one-signed row under `minmax` has its zero point outside of
-        the codes, and 0.0 is then not a level; a scale is at least max|x| * 2**-27, so that the
-        zero point fits int32 and quotients stay exact. A constant row has that scale and,
-        with float32 parameters, is decoded exactly.
-Source  Jacob et al. 2018, arXiv 1712.05877, eq. 1; the range (1') and signed codes,
-        q - 2**(bits-1), are those of Baghbanbashi et al. 2023, arXiv 2407.04943.
+        the codes, and 0.0 is then not a level; its scale is at least max|x| * 2**-27, so that the
+        zero point fits int32 and quotients stay exact. A constant row has that scale and, with
+        float32 parameters, is decoded exactly.
+Source  Jacob et al. 2018, arXiv 1712.05877, eq. 1; "the paper", whose range is (1') and whose
+        signed codes are q - 2**(bits-1), is Baghbanbashi et al. 2023, arXiv 2407.04943.
         rint is half-to-even.
+
+A worked example: the range is 15, so the scale is 1; 0.5 and 1.5 are ties and go to the even code.
+
+    >>> x = np.array([[-1.0, 0.0, 0.5, 1.5, 2.75, 14.0]], np.float32)
+    >>> params = choose_params(x, bits=4)
+    >>> params["scale"].item(), params["zero_point"].item()
+    (1.0, 1)
+    >>> codes = quantize(x, params, bits=4)
+    >>> codes.tolist()
+    [[0, 1, 1, 3, 4, 15]]
+    >>> dequantize(codes, params, bits=4).tolist()
+    [[-1.0, 0.0, 0.0, 2.0, 3.0, 14.0]]
 """
 
 from typing import Any
@@ -30,7 +42,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from refquant.quant.clipping import affine_percentile, by_mse, by_range
+from refquant.quant.clipping import inner_ends, params_of_least_error
 from refquant.quant.scheme import (
     Codes,
     Field,
@@ -46,16 +58,10 @@ from refquant.quant.scheme import (
 Float64 = NDArray[np.float64]
 
 
-def range_of(x: Rows) -> tuple[Float64, Float64]:
-    """Equation (1): lo and hi, (G, 1)."""
+def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
+    """Equations (1) to (3): scale (G, 1) and zero_point (G, 1) uint8."""
     lo, hi = low_and_high(x)
-    return np.minimum(lo, 0.0), np.maximum(hi, 0.0)  # (1)
-
-
-def params_of_range(
-    lo: Float64, hi: Float64, bits: int, dtype: DTypeLike = np.float32
-) -> dict[str, NDArray[Any]]:
-    """Equations (2) and (3) for ranges lo <= 0 <= hi, (G, 1) or (G, C) float64."""
+    lo, hi = np.minimum(lo, 0.0), np.maximum(hi, 0.0)  # (1)
     scale = round_up((hi - lo) / (2**bits - 1), dtype)  # (2)
     scale = np.where(scale > 0, scale, np.ones_like(scale))
     zero_point = np.rint(-lo / scale.astype(np.float64))  # (3)
@@ -72,6 +78,20 @@ def choose_params_minmax(
     scale = np.where(scale > 0, scale, np.ones_like(scale))
     zero_point = np.rint(-lo / scale.astype(np.float64))  # (3)
     return {"scale": scale, "zero_point": zero_point.astype(np.int32)}
+
+
+def choose_params_mse(
+    x: Rows, bits: int, dtype: DTypeLike = np.float32
+) -> dict[str, NDArray[Any]]:
+    """Equations (1) to (3) for the part of the range that has the least error (clipping.py)."""
+    return params_of_least_error(choose_params, x, bits, dtype, (0, 2**bits - 1))
+
+
+def choose_params_percentile(
+    x: Rows, bits: int, dtype: DTypeLike = np.float32
+) -> dict[str, NDArray[Any]]:
+    """Equations (1) to (3) as if the outermost weights did not exist (clipping.py)."""
+    return choose_params(inner_ends(x), bits, dtype)
 
 
 def quantize(x: Rows, params: Params, bits: int) -> Codes:
@@ -114,7 +134,7 @@ def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]
 
 AFFINE = Scheme(
     name="affine",
-    choose_params=by_range(range_of, params_of_range),
+    choose_params=choose_params,
     quantize=quantize,
     dequantize=dequantize,
     error_bound=error_bound,
@@ -125,7 +145,7 @@ AFFINE = Scheme(
     linear=("scale",),
     options={
         "minmax": choose_params_minmax,
-        "mse": by_mse(range_of, params_of_range, lambda bits: (0, 2**bits - 1)),
-        "percentile": by_range(affine_percentile, params_of_range),
+        "mse": choose_params_mse,
+        "percentile": choose_params_percentile,
     },
 )

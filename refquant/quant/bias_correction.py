@@ -24,21 +24,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from refquant.arrays.errors import BadInput
 from refquant.quant.scheme import FLOATS, Codes, Field, Params, Rows, Scheme, Step
+from refquant.quant.scheme_name import SchemeName
 from refquant.quant.sums import mean_and_deviation
 
 Float64 = NDArray[np.float64]
 
-SUFFIX = "+bc"
-
 
 def corrected(scheme: Scheme) -> Scheme:
-    """The scheme with bias correction, named with "+bc"."""
-    if scheme.joint is not None:
-        raise BadInput(f"scheme={scheme.name + SUFFIX!r}", "is corrected twice", f"one {SUFFIX}")
+    """The scheme with bias correction, under its corrected name."""
     return scheme._replace(
-        name=scheme.name + SUFFIX,
+        name=str(SchemeName.parse(scheme.name)._replace(corrected=True)),
         choose_params=partial(params_of, scheme),
         quantize=partial(codes_of, scheme),
         dequantize=partial(values_of, scheme),

@@ -2,7 +2,7 @@
 
 x           (G, N) float32   one row per group
 codes       (G, N) uint8     bits + 1 wide, in the order of their levels; uint16 for 9 bits
-maximum, breakpoint  (G, 1)  m and p as in pwlq.py, equations (1) and (2) there
+maximum, breakpoint  (G, 1)  m = max|x| and p, equations (1) and (2) of piecewise.py
 L = 2**(bits-1), H = L - 1, B = 2**bits - 1
 
     centre, |x| < p:  q = clip(rint(x * B / (2p)), -L, H)   code = 2L + q        (3)
@@ -13,26 +13,26 @@ The centre's levels lie symmetric about zero, the outermost reachable ones at +-
 bits 0.933 p; q = -L, for 4 bits -1.067 p, is never reached, since |x| < p. No level is shared.
 Levels  31 for 4 bits: 15 + 2 * 8.
 Error   |x - x_hat| <= max(p / B, (m - p) / (2H)), up to the float32 rounding. Zero is exact.
-Cases   those of pwlq.py.
+Cases   those of piecewise.py.
 Source  the code released with Fang et al. 2020, arXiv 2002.00104; rint is half-to-even.
+
+A worked example with 3 bits: p = 3 and m = 9 make the step 6/7 in the centre and 2 in the tails.
+
+    >>> params = {"breakpoint": np.float32([[3]]), "maximum": np.float32([[9]])}
+    >>> x = np.array([[-9.0, -6.1, -3.0, -2.9, -0.4, 0.5, 1.5, 2.9, 3.0, 4.0, 6.0]], np.float32)
+    >>> codes = quantize(x, params, bits=3)
+    >>> codes.tolist()
+    [[0, 1, 3, 5, 8, 9, 10, 11, 12, 12, 14]]
+    >>> (7 * dequantize(codes, params, bits=3)).round(5).tolist()
+    [[-63.0, -49.0, -21.0, -18.0, 0.0, 6.0, 12.0, 18.0, 21.0, 21.0, 49.0]]
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refquant.quant import pwlq
-from refquant.quant.breakpoint import GAUSSIAN
-from refquant.quant.pwlq import (
-    FIELDS,
-    beyond,
-    breakpoint_cases,
-    breakpoint_options,
-    breakpoint_origin,
-    by_density,
-    ends,
-    stored_bits,
-)
-from refquant.quant.scheme import Codes, Params, Rows, Scheme, Step, rounding
+from refquant.quant.piecewise import beyond, ends, explain_ends, piecewise
+from refquant.quant.scheme import Codes, Params, Rows, Step, rounding
 
 
 def quantize(x: Rows, params: Params, bits: int) -> Codes:
@@ -66,7 +66,7 @@ def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]
     L, B = 2 ** (bits - 1), 2**bits - 1
     if not L <= code < 3 * L:
         return pwlq.explain(x, code, params, bits)
-    _, p, _, steps = pwlq.explain_ends(params, bits)
+    _, p, _, steps = explain_ends(params, bits)
     steps += [Step("B", B)]
     if x is not None:
         steps += [Step("x * B / (2p)", float(x * B / (2 * p)), "(3)")]
@@ -75,18 +75,4 @@ def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]
     return [*steps, Step("q * 2p / B", float(q * 2 * p / B), "(4)")]
 
 
-PWLQ_CODE = Scheme(
-    name="pwlq-code",
-    choose_params=by_density(GAUSSIAN),
-    quantize=quantize,
-    dequantize=dequantize,
-    error_bound=error_bound,
-    fields=FIELDS,
-    explain=explain,
-    code_bits=stored_bits,
-    nominal_params=lambda bits: 4,
-    linear=("breakpoint", "maximum"),
-    cases=breakpoint_cases,
-    origin=breakpoint_origin,
-    options=breakpoint_options("pwlq-code"),
-)
+PWLQ_CODE = piecewise("pwlq-code", quantize, dequantize, error_bound, explain)

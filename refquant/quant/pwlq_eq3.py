@@ -2,7 +2,7 @@
 
 x           (G, N) float32   one row per group
 codes       (G, N) uint8     bits + 1 wide, in the order of their levels; uint16 for 9 bits
-maximum, breakpoint  (G, 1)  m and p as in pwlq.py, equations (1) and (2) there
+maximum, breakpoint  (G, 1)  m = max|x| and p, equations (1) and (2) of piecewise.py
 L = 2**(bits-1), H = L - 1
 
     |x| < p:   i = rint(|x| * H / p),  x_hat = sign(x) * i * p / H               (3)
@@ -15,28 +15,25 @@ symmetric: a centre of [-p, p] with `bits` bits has as many levels as two of [0,
 Only the codes differ: here zero has two (2L and 2L - 1) and no code is unused.
 Levels  29 for 4 bits: 2 * (8 + 8), less p, -p and one zero.
 Error   |x - x_hat| <= max(p, m - p) / (2H), up to the float32 rounding. Zero is exact.
-Cases   those of pwlq.py.
+Cases   those of piecewise.py.
 Source  Fang et al. 2020, arXiv 2002.00104, eq. 3; rint is half-to-even.
+
+A worked example with 3 bits: p = 3 and m = 9 make the step 1 within p and 2 beyond it.
+
+    >>> params = {"breakpoint": np.float32([[3]]), "maximum": np.float32([[9]])}
+    >>> x = np.array([[-9.0, -6.1, -3.0, -2.9, -0.4, 0.5, 1.5, 2.9, 3.0, 4.0, 6.0]], np.float32)
+    >>> codes = quantize(x, params, bits=3)
+    >>> codes.tolist()
+    [[0, 1, 3, 4, 7, 8, 10, 11, 12, 12, 14]]
+    >>> dequantize(codes, params, bits=3).tolist()
+    [[-9.0, -7.0, -3.0, -3.0, -0.0, 0.0, 2.0, 3.0, 3.0, 3.0, 7.0]]
 """
 
 import numpy as np
 
-from refquant.quant.breakpoint import GAUSSIAN
-from refquant.quant.pwlq import (
-    FIELDS,
-    breakpoint_cases,
-    breakpoint_options,
-    breakpoint_origin,
-    by_density,
-    ends,
-    error_bound,
-    explain_ends,
-    explain_tail,
-    stored_bits,
-    tail_steps,
-    tail_values,
-)
-from refquant.quant.scheme import Codes, Params, Rows, Scheme, Step
+from refquant.quant.piecewise import ends, explain_ends, piecewise
+from refquant.quant.pwlq import error_bound, explain_tail, tail_steps, tail_values
+from refquant.quant.scheme import Codes, Params, Rows, Step
 
 
 def quantize(x: Rows, params: Params, bits: int) -> Codes:
@@ -86,18 +83,4 @@ def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]
     ]
 
 
-PWLQ_EQ3 = Scheme(
-    name="pwlq-eq3",
-    choose_params=by_density(GAUSSIAN),
-    quantize=quantize,
-    dequantize=dequantize,
-    error_bound=error_bound,
-    fields=FIELDS,
-    explain=explain,
-    code_bits=stored_bits,
-    nominal_params=lambda bits: 4,
-    linear=("breakpoint", "maximum"),
-    cases=breakpoint_cases,
-    origin=breakpoint_origin,
-    options=breakpoint_options("pwlq-eq3"),
-)
+PWLQ_EQ3 = piecewise("pwlq-eq3", quantize, dequantize, error_bound, explain)

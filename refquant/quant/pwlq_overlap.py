@@ -2,7 +2,7 @@
 
 x           (G, N) float32   one row per group
 codes       (G, N) uint8     bits + 1 wide; uint16 for 9 bits
-maximum, breakpoint  (G, 1)  m and p as in pwlq.py, equations (1) and (2) there
+maximum, breakpoint  (G, 1)  m = max|x| and p, equations (1) and (2) of piecewise.py
 L = 2**(bits-1), H = L - 1
 
     centre, |x| < p:  q = rint(x * H / p)                   code = q + L         (3)
@@ -16,26 +16,25 @@ are never used.
 Error   |x - x_hat| <= m / (2H), up to the float32 rounding: no better than `symmetric`, with one
         bit more. Zero is exact. A weight x just above p may decode to a level below p; quantized
         again, that one belongs to the centre: here alone a second pass may change values.
-Cases   those of pwlq.py.
+Cases   those of piecewise.py.
 Source  Fang et al. 2020, arXiv 2002.00104, section 3.1, where it loses, too.
+
+A worked example with 3 bits: p = 3 and m = 9 make the step 1 in the centre and 3 in the tails.
+
+    >>> params = {"breakpoint": np.float32([[3]]), "maximum": np.float32([[9]])}
+    >>> x = np.array([[-9.0, -6.1, -3.0, -2.9, -0.4, 0.5, 1.5, 2.9, 3.0, 4.0, 6.0]], np.float32)
+    >>> codes = quantize(x, params, bits=3)
+    >>> codes.tolist()
+    [[9, 10, 11, 1, 4, 4, 6, 7, 13, 13, 14]]
+    >>> dequantize(codes, params, bits=3).tolist()
+    [[-9.0, -6.0, -3.0, -3.0, 0.0, 0.0, 2.0, 3.0, 3.0, 3.0, 6.0]]
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.quant.breakpoint import GAUSSIAN
-from refquant.quant.pwlq import (
-    FIELDS,
-    beyond,
-    breakpoint_cases,
-    breakpoint_options,
-    breakpoint_origin,
-    by_density,
-    ends,
-    explain_ends,
-    stored_bits,
-)
-from refquant.quant.scheme import Codes, Params, Rows, Scheme, Step, rounding
+from refquant.quant.piecewise import beyond, ends, explain_ends, piecewise
+from refquant.quant.scheme import Codes, Params, Rows, Step, rounding
 
 
 def quantize(x: Rows, params: Params, bits: int) -> Codes:
@@ -81,18 +80,4 @@ def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]
     return [*steps, Step(f"q * {name} / H", float(q * end / H), decode)]
 
 
-PWLQ_OVERLAP = Scheme(
-    name="pwlq-overlap",
-    choose_params=by_density(GAUSSIAN),
-    quantize=quantize,
-    dequantize=dequantize,
-    error_bound=error_bound,
-    fields=FIELDS,
-    explain=explain,
-    code_bits=stored_bits,
-    nominal_params=lambda bits: 4,
-    linear=("breakpoint", "maximum"),
-    cases=breakpoint_cases,
-    origin=breakpoint_origin,
-    options=breakpoint_options("pwlq-overlap"),
-)
+PWLQ_OVERLAP = piecewise("pwlq-overlap", quantize, dequantize, error_bound, explain)

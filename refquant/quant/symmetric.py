@@ -9,11 +9,23 @@ scale   (G, 1) float32   > 0, units of x per code (or float16, if so chosen)
     x_hat = scale * (q - H)                                                      (3)
 
 Zero is exact. Code 0 is never used: |x| / scale <= H - 1 by (1), so there are 2**bits - 1 levels.
-Where a narrower range clips weights (clipping.py), negative ones have code 0 and its level too.
+Where a narrower range clips weights (clipping.py), negative ones may get code 0 and its level.
 Error   |x - x_hat| <= scale / 2, up to the float32 rounding of (3): nothing is clipped.
 Cases   An all-zero row has scale 1.
 Source  Baghbanbashi et al. 2023, arXiv 2407.04943, whose s is 1 / scale and whose signed codes are
         q - H; rint is half-to-even.
+
+A worked example: max|x| is 7, so the scale is 1 and H is 8; -0.5, 0.5 and 1.5 are ties.
+
+    >>> x = np.array([[-7.0, -0.5, 0.0, 0.5, 1.5, 3.2, 7.0]], np.float32)
+    >>> params = choose_params(x, bits=4)
+    >>> params["scale"].item()
+    1.0
+    >>> codes = quantize(x, params, bits=4)
+    >>> codes.tolist()
+    [[1, 8, 8, 8, 10, 11, 15]]
+    >>> dequantize(codes, params, bits=4).tolist()
+    [[-7.0, 0.0, 0.0, 0.0, 2.0, 3.0, 7.0]]
 """
 
 from typing import Any
@@ -21,7 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from refquant.quant.clipping import by_mse, by_range, symmetric_percentile
+from refquant.quant.clipping import inner_magnitude, params_of_least_error
 from refquant.quant.scheme import (
     Codes,
     Field,
@@ -37,18 +49,26 @@ from refquant.quant.scheme import (
 Float64 = NDArray[np.float64]
 
 
-def range_of(x: Rows) -> tuple[Float64, Float64]:
-    """-max|x| and max|x|, (G, 1)."""
+def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
+    """Equation (1): scale (G, 1)."""
     lo, hi = low_and_high(x)
-    return np.minimum(lo, -hi), np.maximum(-lo, hi)
-
-
-def params_of_range(
-    lo: Float64, hi: Float64, bits: int, dtype: DTypeLike = np.float32
-) -> dict[str, NDArray[Any]]:
-    """Equation (1) for ranges lo = -hi, (G, 1) or (G, C) float64."""
-    scale = round_up(hi / (2 ** (bits - 1) - 1), dtype)  # (1)
+    scale = round_up(np.maximum(-lo, hi) / (2 ** (bits - 1) - 1), dtype)  # (1)
     return {"scale": np.where(scale > 0, scale, np.ones_like(scale))}
+
+
+def choose_params_mse(
+    x: Rows, bits: int, dtype: DTypeLike = np.float32
+) -> dict[str, NDArray[Any]]:
+    """Equation (1) for the part of the range that has the least error (clipping.py)."""
+    H = 2 ** (bits - 1)
+    return params_of_least_error(choose_params, x, bits, dtype, (-H, H - 1))
+
+
+def choose_params_percentile(
+    x: Rows, bits: int, dtype: DTypeLike = np.float32
+) -> dict[str, NDArray[Any]]:
+    """Equation (1) as if the weights of largest magnitude did not exist (clipping.py)."""
+    return choose_params(inner_magnitude(x), bits, dtype)
 
 
 def quantize(x: Rows, params: Params, bits: int) -> Codes:
@@ -90,7 +110,7 @@ def explain(x: float | None, code: int, params: Params, bits: int) -> list[Step]
 
 SYMMETRIC = Scheme(
     name="symmetric",
-    choose_params=by_range(range_of, params_of_range),
+    choose_params=choose_params,
     quantize=quantize,
     dequantize=dequantize,
     error_bound=error_bound,
@@ -101,10 +121,5 @@ SYMMETRIC = Scheme(
         params["scale"],
         np.full_like(params["scale"], 2 ** (bits - 1)),
     ),
-    options={
-        "mse": by_mse(
-            range_of, params_of_range, lambda bits: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        ),
-        "percentile": by_range(symmetric_percentile, params_of_range),
-    },
+    options={"mse": choose_params_mse, "percentile": choose_params_percentile},
 )

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from refquant.arrays.errors import BadInput
-from refquant.quant.bias_correction import SUFFIX
+from refquant.quant.scheme_name import SchemeName
 from refquant.quant.schemes import SCHEMES
 from refquant.study import yolov7_memory
 
@@ -118,9 +118,11 @@ def recorded(bits: Sequence[int], saving: FilterSaving) -> list[Configuration]:
 
 def beyond(bits: Sequence[int]) -> list[Configuration]:
     """Every other scheme of the catalogue, options of the paper's schemes, blocks."""
-    options = [f"{name}:{option}" for name in PAPER_SCHEMES for option in SCHEMES[name].options]
+    options = [
+        str(SchemeName(name, option)) for name in PAPER_SCHEMES for option in SCHEMES[name].options
+    ]
     others = [name for name in SCHEMES if name not in PAPER_SCHEMES]
-    corrected = [name + SUFFIX for name in PAPER_SCHEMES]
+    corrected = [str(SchemeName(name, corrected=True)) for name in PAPER_SCHEMES]
     return [
         *grid([*others, *options, *corrected], ["filter"], bits),
         *grid(("affine", "pwlq"), ["block-64"], bits),

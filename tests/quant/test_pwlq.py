@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refquant.quant.pwlq import maximum_of, params_of
+from refquant.quant.piecewise import maximum_of, params_of
 from refquant.quant.schemes import find_scheme
 from refquant.quant.tensor import quantize
 

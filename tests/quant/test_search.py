@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from nasty import NASTY
 
-from refquant.quant.pwlq import maximum_of, params_of
+from refquant.quant.piecewise import maximum_of, params_of
 from refquant.quant.schemes import find_scheme
 from refquant.quant.search import best_of, errors_ref, three_stage
 from refquant.quant.search_loops import FORMS, breakpoint_errors, range_errors

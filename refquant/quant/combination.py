@@ -10,7 +10,7 @@ combination have the same scheme and bits, so groups stand for bytes.
                                          error per added group, as long as one fits into B  (3)
 
 B is the number of groups that a model may have to be 3.92 times smaller than its unfolded self in
-FP16, in the study's accounting (plan.py, accounting.py).
+FP16, in the study's accounting (choices.py, accounting.py).
 (2) is a knapsack with one choice per layer, solved by dynamic programming over the groups spent:
     best(l, b) = min over m of best(l-1, b - g(l, m)) + E(l, m)                  (4)
 Source  Baghbanbashi et al. 2023, arXiv 2407.04943, for the word; the readings are ours.

@@ -1,24 +1,18 @@
-"""Recipes: which layer gets what, as text; and `quantize_model`, which does it.
+"""Recipes: `quantize_model` gives every convolution of a model what a recipe says.
 
-    model.0.conv      skip                        # stays float32
-    model.105.*       affine  filter  8           # pattern scheme granularity bits
-    model.1?.conv     affine  filter+c-shape  4   # a combination, see combination.py
-    *                 pwlq    filter  4  float16  # parameters stored as float16
+    text  ->  rules  ->  one choice per layer  ->  codes and parameters in the layer's place
+      rules.py        choices.py             tensor.py, `quantize`
 
-One rule per line, or separated by ";" on a command line; "#" starts a comment. The first rule
-whose pattern matches a convolution's name wins; one that no rule matches stays as it is, and so do
-biases, anchors and everything else that is not a convolution's weight.
-
+The weights of convolutions are quantized; biases, anchors and everything else stay as they are.
 Before folding or after it: a model is quantized as it is. Of an unfolded one the raw weights are
-quantized and the batch norms kept; folding it later decodes first (graph/fold.py). What folding
-left behind for bounds on float models (`bias_magnitude`, `weight_magnitude`) would be wrong for a
-quantized one and is dropped. The recipe is kept in the model's provenance.
+quantized and the batch norms kept; folding it later decodes the weights first (graph/fold.py).
+What folding left behind for bounds on float models (`bias_magnitude`, `weight_magnitude`) would be
+wrong for a quantized model and is dropped. The recipe is kept in the model's provenance.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +20,11 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.graph.graph import Model, Node, array_of
-from refquant.quant.plan import Plan, plan
-from refquant.quant.rules import WHERE, Recipe, Rule, checked
+from refquant.quant.choices import Choices, choose
+from refquant.quant.rules import FORM, Recipe, Rule, checked, parse, read, some
 from refquant.quant.scheme import FLOATS
 from refquant.quant.tensor import quantize
 
-FORM = "write 'pattern skip' or 'pattern scheme granularity bits [float32 | float16]'"
-MOST_DIGITS = 9  # of bits: int() refuses thousands in its own words
 MAGNITUDES = ("bias_magnitude", "weight_magnitude")
 
 
@@ -46,39 +38,6 @@ def uniform(
     return (checked(Rule("*", scheme, granularity, bits, params_dtype)),)
 
 
-def parse(text: str) -> tuple[Rule, ...]:
-    """The rules of a recipe's text; a line that is none is refused with its words."""
-    lines = [line.split("#")[0] for line in text.splitlines()]
-    rules = [parse_rule(part) for line in lines for part in line.split(";") if part.strip()]
-    if not rules:
-        raise BadInput(WHERE, "has no rules", FORM)
-    return tuple(rules)
-
-
-def parse_rule(text: str) -> Rule:
-    """One rule from its words."""
-    words = text.split()
-    if len(words) == 2 and words[1] == "skip":
-        return Rule(words[0], skip=True)
-    if len(words) not in (4, 5) or not words[3].isdecimal() or len(words[3]) > MOST_DIGITS:
-        raise BadInput(WHERE, f"{text.strip()!r} is not a rule", FORM)
-    pattern, scheme, granularity, bits = words[:4]
-    dtype = words[4] if len(words) == 5 else "float32"
-    return checked(Rule(pattern, scheme, granularity, int(bits), dtype))
-
-
-def read(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
-    """The recipe in a text file."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(path, f"is not a readable text file ({error})") from error
-    try:
-        return parse(text)
-    except BadInput as error:
-        raise BadInput(path, str(error)) from None
-
-
 def with_default(
     recipe: str | None,
     scheme: str = "affine",
@@ -90,34 +49,100 @@ def with_default(
     default = uniform(scheme, granularity, bits, params_dtype)
     if recipe is None:
         return default
-    if os.path.isfile(recipe):  # False for a text too long to be a name; Path's raises
+    if os.path.isfile(recipe):  # False for a text too long to be a name, where Path's raises
         return (*read(recipe), *default)
     if len(recipe.split()) == 1:
         raise BadInput(f"recipe={recipe!r}", "is neither a file nor a rule", FORM)
     return (*parse(recipe), *default)
 
 
-def quantize_model(
-    model: Model, recipe: Recipe, *, bias_dtype: str = "float32", threads: int = 1
-) -> Model:
-    """The model with the weights of its convolutions quantized as the recipe says.
+def rules_of(recipe: str | Recipe, keywords: dict[str, Any]) -> tuple[Rule, ...]:
+    """The rules that `quantize_model` was given: as text, as rules, or as a scheme's name.
 
-    bias_dtype   float32, or float16 to store the biases of quantized convolutions in half
-    A layer that is quantized already, or has NaN or inf, is refused by name. The result does not
-    depend on `threads`.
+    keywords   granularity, bits and params_dtype where given: they belong to a scheme's name
     """
+    if isinstance(recipe, str) and len(recipe.split()) == 1 and not set("#;") & set(recipe):
+        return uniform(recipe.strip(), **keywords)
+    if keywords:
+        raise BadInput(
+            ", ".join(f"{key}={value!r}" for key, value in keywords.items()),
+            "is for a scheme's name alone",
+            "write it into the rules of the recipe",
+        )
+    return parse(recipe) if isinstance(recipe, str) else some(recipe)
+
+
+def quantize_model(
+    model: Model,
+    recipe: str | Recipe,
+    *,
+    granularity: str | None = None,
+    bits: int | None = None,
+    params_dtype: str | None = None,
+    bias_dtype: str = "float32",
+    threads: int = 1,
+) -> Model:
+    """Quantize the weights of a model's convolutions, as a recipe says.
+
+    Parameters
+    ----------
+    model : Model
+        A float32 model, folded or not; it is not changed.
+    recipe : str or sequence of Rule
+        The text of a recipe, such as ``"model.0.conv skip; * affine filter 4"``; or its rules;
+        or the name of a scheme alone, such as ``"affine"``, which every convolution gets. The
+        first rule whose pattern matches a convolution's name wins, and a convolution that no
+        rule matches stays float32.
+    granularity : str, optional
+        With the name of a scheme: the granularity or combination, by default ``"filter"``.
+    bits : int, optional
+        With the name of a scheme: the width of a code, 2 to 8, by default 4.
+    params_dtype : str, optional
+        With the name of a scheme: the type of stored parameters, ``"float32"`` (the default) or
+        ``"float16"``.
+    bias_dtype : str, default "float32"
+        The type of the biases of quantized convolutions, ``"float32"`` or ``"float16"``.
+    threads : int, default 1
+        How many layers are quantized at a time; the result does not depend on it.
+
+    Returns
+    -------
+    Model
+        The same graph, with a `QuantizedTensor` in the place of each weight that was quantized.
+
+    Raises
+    ------
+    BadInput
+        If the recipe is empty or not one, if a pattern matches no convolution, or if the model
+        or a layer is quantized already; also if a layer has NaN or inf, with its name.
+
+    Examples
+    --------
+    >>> import refquant
+    >>> model = refquant.load_model("demo")
+    >>> small = refquant.quantize_model(model, "model.0.conv skip; * affine filter 4")
+    >>> small.source["recipe"]
+    'model.0.conv skip; * affine filter 4 float32'
+    >>> small["model.1.conv"].arrays["weight"].bits
+    4
+    >>> same = refquant.quantize_model(model, "pwlq", granularity="c-shape", bits=3)
+    >>> same.source["recipe"]
+    '* pwlq c-shape 3 float32'
+    """
+    given = {"granularity": granularity, "bits": bits, "params_dtype": params_dtype}
+    rules = rules_of(recipe, {key: value for key, value in given.items() if value is not None})
     if bias_dtype not in FLOATS:
         raise BadInput(f"bias_dtype={bias_dtype!r}", f"choose {' | '.join(FLOATS)}")
     if "recipe" in model.source:
         raise BadInput("model", "is quantized already", "start from the float32 model")
     with ThreadPoolExecutor(threads) as executor:
-        chosen = plan(model, recipe, executor)
+        chosen = choose(model, rules, executor)
         nodes = executor.map(lambda node: quantize_node(node, chosen, bias_dtype), model.nodes)
         quantized = model.with_nodes(tuple(nodes))
-    return replace(quantized, source={**model.source, "recipe": "; ".join(map(str, recipe))})
+    return replace(quantized, source={**model.source, "recipe": "; ".join(map(str, rules))})
 
 
-def quantize_node(node: Node, chosen: Plan, bias_dtype: str) -> Node:
+def quantize_node(node: Node, chosen: Choices, bias_dtype: str) -> Node:
     """The node with its weight quantized; itself where nothing is chosen for it."""
     rule = chosen.get(node.name)
     if rule is None:

@@ -8,6 +8,7 @@ import pytest
 from refquant.arrays.errors import BadInput
 from refquant.graph.architecture import build
 from refquant.quant.accounting import accounting, folded_branches, other_numbers
+from refquant.quant.choices import most_groups
 from refquant.quant.combination import (
     Combination,
     Option,
@@ -16,7 +17,6 @@ from refquant.quant.combination import (
     least,
     within_budget,
 )
-from refquant.quant.plan import most_groups
 from refquant.quant.recipe import parse, quantize_model
 
 LAYERS = [

@@ -100,6 +100,73 @@ def test_what_is_no_recipe_is_refused_in_one_line(text):
     assert "\n" not in str(caught.value)
 
 
+def same_weights(one, other):
+    """Whether two models have the same quantized weights, layer by layer."""
+    pairs = [
+        (a.arrays["weight"], b.arrays["weight"])
+        for a, b in zip(one.nodes, other.nodes, strict=True)
+        if a.op == "conv"
+    ]
+    return all(
+        (a.scheme, a.granularity, a.bits) == (b.scheme, b.granularity, b.bits)
+        and np.array_equal(a.codes, b.codes)
+        for a, b in pairs
+    )
+
+
+def test_a_model_takes_the_text_of_a_recipe_as_it_takes_its_rules():
+    text = "model.77.* symmetric layer 8  # the head\n* affine filter 4"
+    one, other = quantize_model(MODEL, text), quantize_model(MODEL, parse(text))
+    assert same_weights(one, other)
+    assert one.source == other.source
+    assert not same_weights(one, quantize_model(MODEL, "* affine filter 4"))
+
+
+def test_a_model_takes_the_name_of_a_scheme_with_keywords():
+    named = quantize_model(MODEL, "pwlq", granularity="c-shape", bits=3, params_dtype="float16")
+    assert same_weights(named, quantize_model(MODEL, "* pwlq c-shape 3 float16"))
+    assert named["model.0.conv"].arrays["weight"].params["maximum"].dtype == np.float16
+    assert same_weights(quantize_model(MODEL, " affine "), quantize_model(MODEL, uniform()))
+    assert not same_weights(named, quantize_model(MODEL, "pwlq", granularity="c-shape"))
+
+
+def test_keywords_beside_a_whole_recipe_are_refused():
+    for recipe in ("* affine filter 4", uniform()):
+        with pytest.raises(BadInput, match=r"^bits=8: is for a scheme's name alone: write it"):
+            quantize_model(MODEL, recipe, bits=8)
+    assert quantize_model(MODEL, "affine", bits=8)["model.0.conv"].arrays["weight"].bits == 8
+
+
+@pytest.mark.parametrize("recipe", ["", "  \n", "# nothing", "#", ";", (), [], iter(())])
+def test_an_empty_recipe_is_refused_and_one_rule_is_not(recipe):
+    with pytest.raises(BadInput, match=r"^recipe: has no rules: write 'pattern skip' or "):
+        quantize_model(MODEL, recipe)
+    assert quantize_model(MODEL, iter(parse("* skip"))).source["recipe"] == "* skip"
+
+
+def test_a_file_of_comments_alone_is_refused_by_its_name(tmp_path):
+    path = tmp_path / "recipe.txt"
+    path.write_text("# nothing yet\n\n  # * affine filter 4\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"recipe\.txt: recipe: has no rules"):
+        with_default(str(path))
+    path.write_text("# a rule\n* affine filter 4\n", encoding="utf-8")
+    assert with_default(str(path))[0] == parse("* affine filter 4")[0]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "problem"),
+    [
+        ("affin", "scheme='affin': choose affine"),
+        (("* affine filter 4",), "'\\* affine filter 4' is not a rule: write 'pattern"),
+        (parse("* skip") + (None,), "None is not a rule"),
+    ],
+)
+def test_what_is_no_recipe_for_a_model_is_refused_in_one_line(recipe, problem):
+    with pytest.raises(BadInput, match=problem) as caught:
+        quantize_model(MODEL, recipe)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_pattern_that_matches_nothing_is_refused():
     with pytest.raises(
         BadInput, match=r"'model\.1000\.\*' matches no convolution: names are like"

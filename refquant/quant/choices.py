@@ -1,4 +1,4 @@
-"""From a recipe to one choice per layer: what every convolution of a model will get.
+"""Choices: from a recipe's rules to one granularity for every convolution of a model.
 
 A rule whose granularity is a combination needs to know the errors of its members, and a total
 saving needs to know all layers: both are settled here, before anything is quantized for good.
@@ -6,12 +6,13 @@ saving needs to know all layers: both are settled here, before anything is quant
     B = floor((unfolded FP16 bytes / saving - bytes that do not depend on the choice) / unit)   (1)
     unit = 4 bytes * quantizer parameters per group of the scheme
 
-in the study's accounting (accounting.py); a RepConv's folded 1x1 branch counts with its layer.
+counted in the paper's way (accounting.py); a RepConv's folded 1x1 branch counts with its layer.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,41 +20,54 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.graph.graph import Model, Node
 from refquant.quant.accounting import Stored, folded_branches, nominal_total, unfolded_fp16
-from refquant.quant.combination import READERS, Option, find_combination, least
+from refquant.quant.combination import READERS, Combination, Option, find_combination, least
 from refquant.quant.granularity import find_granularity
 from refquant.quant.rules import Recipe, Rule, check_patterns, rule_for
 from refquant.quant.schemes import find_scheme
 from refquant.quant.sums import total_of_squares
 from refquant.quant.tensor import checked_weight
 
-Plan = Mapping[str, Rule]
+Choices = Mapping[str, Rule]
 
 
-def plan(model: Model, recipe: Recipe, executor: Executor) -> Plan:
+def choose(model: Model, recipe: Recipe, executor: Executor) -> Choices:
     """Convolution's name -> its rule with one granularity; without layers that stay float."""
     convs = [node for node in model.nodes if node.op == "conv"]
     check_patterns(recipe, [node.name for node in convs])
     rules = {node.name: rule_for(node.name, recipe) for node in convs}
     chosen = {name: rule for name, rule in rules.items() if rule is not None and not rule.skip}
-    for rule in sorted(dict.fromkeys(chosen.values()), key=has_total):  # totals know all layers
+    # Rules with a total saving come last: it depends on what all other layers get.
+    for rule in sorted(dict.fromkeys(chosen.values()), key=has_total):
         combination = find_combination(rule.granularity)
         if combination is None:
             continue
         nodes = [node for node in convs if chosen.get(node.name) == rule]
-        layers = list(executor.map(lambda node, rule=rule: options_of(node, rule), nodes))
+        layers = list(executor.map(partial(options_of, rule, combination.members), nodes))
         if combination.reading == "least":
             picks = [least(options) for options in layers]
         else:
-            branches = {node.name: shape for node, shape in folded_branches(model)}
-            layers = [
-                with_branch(options, branches.get(node.name))
-                for node, options in zip(nodes, layers, strict=True)
-            ]
-            room = most_groups(model, chosen, rule, combination.saving, branches)
-            picks = READERS[combination.reading](layers, room)
+            picks = within_total(model, chosen, rule, combination, nodes, layers)
         for node, pick in zip(nodes, picks, strict=True):
             chosen[node.name] = rule._replace(granularity=pick.granularity)
     return chosen
+
+
+def within_total(
+    model: Model,
+    chosen: Choices,
+    rule: Rule,
+    combination: Combination,
+    nodes: Sequence[Node],
+    layers: Sequence[list[Option]],
+) -> list[Option]:
+    """One option per node, all of them together within the room of (1)."""
+    branches = {node.name: shape for node, shape in folded_branches(model)}
+    layers = [
+        with_branch(options, branches.get(node.name))
+        for node, options in zip(nodes, layers, strict=True)
+    ]
+    room = most_groups(model, chosen, rule, combination.saving, branches)
+    return READERS[combination.reading](layers, room)
 
 
 def has_total(rule: Rule) -> bool:
@@ -62,15 +76,13 @@ def has_total(rule: Rule) -> bool:
     return combination is not None and combination.reading != "least"
 
 
-def options_of(node: Node, rule: Rule) -> list[Option]:
-    """The members of the rule's combination for one layer: squared errors and groups."""
-    combination = find_combination(rule.granularity)
-    assert combination is not None
+def options_of(rule: Rule, members: Sequence[str], node: Node) -> list[Option]:
+    """What each member of the rule's combination means for one layer: squared error and groups."""
     weight = node.arrays["weight"]
     if not isinstance(weight, np.ndarray):
         raise BadInput(node.name, "is quantized already", "start from the float32 model")
     w = checked_weight(weight, node.name)
-    return [option_of(w, member, rule) for member in combination.members]
+    return [option_of(w, member, rule) for member in members]
 
 
 def option_of(w: NDArray[np.float32], member: str, rule: Rule) -> Option:
@@ -97,7 +109,7 @@ def with_branch(options: list[Option], branch: tuple[int, ...] | None) -> list[O
 
 def most_groups(
     model: Model,
-    chosen: Plan,
+    chosen: Choices,
     rule: Rule,
     saving: float,
     branches: Mapping[str, tuple[int, ...]],

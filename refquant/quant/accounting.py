@@ -1,20 +1,21 @@
 """Accounting: what a model weighs, counted in four ways, each against FP32 and FP16.
 
     fp32, fp16  4 and 2 bytes for each number of the model's arrays as they are now
-    nominal     the way of the study: the unfolded network; for a quantized weight its nominal bits
+    nominal     the way of the paper: the unfolded network; for a quantized weight its nominal bits
                 (no bit for the pieces of a piecewise linear scheme) and 4 bytes per quantizer
                 parameter and group; all else in FP16: batch norms (gamma, beta, mean, variance),
-                biases, skipped layers. Its own baseline: the whole unfolded network in FP16
+                biases, skipped layers. Its baseline is the whole unfolded network in FP16
     packed      the bits really stored for codes, parameters and unquantized arrays as stored
-    entropy     zero-order: one histogram of codes per tensor, ceil(N*H/8) bytes for N codes of H
-                bits, 4 bytes per code value for the histogram, parameters, unquantized arrays
+    entropy     of order zero: one histogram of codes per tensor, ceil(N*H/8) bytes for N codes of
+                H bits, 4 bytes per code value for the histogram, parameters, unquantized arrays
     file        bytes on disk, known only where there is a file
 
-Unfolded from folded  Folding adds a RepConv's 1x1 branch (F, C) to its 3x3 one. Where the counts
-of the unfolded network show that this happened, the branch counts as a layer of its own, with the
-scheme, granularity and bits of the convolution that it is folded into.
-Source  The nominal way is inferred from the savings of Baghbanbashi et al. 2023, arXiv 2407.04943:
-it gives 3.926 and 3.884 for YOLOv7 at 4 bits per filter, where they report 3.93 and 3.88.
+Unfolded from folded  Folding adds a RepConv's 1x1 branch (F, C) to its 3x3 branch. Where the
+        counts of the unfolded network show that this happened, the branch counts as a layer of its
+        own, with the scheme, granularity and bits of the convolution that it was folded into.
+Source  The nominal way is inferred from the savings of the paper, Baghbanbashi et al. 2023, arXiv
+        2407.04943: it gives 3.926 and 3.884 for YOLOv7 at 4 bits per filter, and they report 3.93
+        and 3.88.
 """
 
 import math
@@ -143,7 +144,7 @@ def nominal_of(shape: tuple[int, ...], stored: Stored | None) -> float:
 
 
 def nominal_total(model: Model, stored: Mapping[str, Stored | None]) -> float:
-    """The whole model in the study's way, its convolutions stored as given by name."""
+    """The whole model in the paper's way, its convolutions stored as given by name."""
     convs = [(node, node.arrays["weight"].shape) for node in model.nodes if node.op == "conv"]
     weights = [
         nominal_of(shape, stored[node.name]) for node, shape in (*convs, *folded_branches(model))
@@ -157,7 +158,7 @@ def other_numbers(model: Model) -> int:
 
 
 def nominal_bytes(model: Model) -> int:
-    """The whole model in the study's way, as it is stored."""
+    """The whole model in the paper's way, as it is stored."""
     convs = [node for node in model.nodes if node.op == "conv"]
     return math.ceil(
         nominal_total(model, {node.name: stored_as(node.arrays["weight"]) for node in convs})
@@ -165,7 +166,7 @@ def nominal_bytes(model: Model) -> int:
 
 
 def folded_branches(model: Model) -> list[tuple[Node, tuple[int, ...]]]:
-    """(convolution, shape) of the 1x1 branches that folding added to it; none where none were."""
+    """(convolution, shape) of each 1x1 branch that folding added to a convolution."""
     convs = [node for node in model.nodes if node.op == "conv"]
     missing = model.counts.weights - sum(math.prod(n.arrays["weight"].shape) for n in convs)
     branches = [
@@ -177,7 +178,7 @@ def folded_branches(model: Model) -> list[tuple[Node, tuple[int, ...]]]:
 
 
 def unfolded_fp16(model: Model) -> int:
-    """Bytes of the unfolded network in FP16: the study's baseline."""
+    """Bytes of the unfolded network in FP16: the paper's baseline."""
     return 2 * (model.counts.weights + other_numbers(model))
 
 

@@ -14,8 +14,8 @@ zero_point  (G, 1) uint8     the code of 0.0, so that 0.0 is exact (int32 for `a
 
 Error   |x - x_hat| <= scale / 2, up to the float32 rounding of (5). Proof: with t = -lo / scale
         the code before clipping is >= rint(-t) + rint(t) = 0, and if it is above Q, then
-        x / scale - (Q - zero_point) <= (Q - t) - (Q - zero_point) = zero_point - t <= 1/2; that
-        needs Q * scale >= hi - lo, hence the rounding up in (2).
+        x / scale - (Q - zero_point) <= (Q - t) - (Q - zero_point) = zero_point - t <= 1/2. The
+        first step needs Q * scale >= hi - lo, hence the rounding up in (2).
 Cases   An all-zero row has scale 1. A one-signed row under `minmax` has its zero point outside of
         the codes, and 0.0 is then not a level; its scale is at least max|x| * 2**-27, so that the
         zero point fits int32 and quotients stay exact. A constant row has that scale and, with

@@ -9,13 +9,26 @@ offset      (G, 1) float32   stored besides the scheme's parameters: 4 bytes per
     offset = mean(x) - mean(x_c)                                                 (4)
     x_hat' = x_c + offset, added in float32                                      (5)
 
-so x_hat' = (x_hat - mean x_hat) * a + mean x. Codes are those of the scheme itself. Where a is
-not defined (all weights of a group decode to one number) or (2) does not fit its type, a = 1: the
-mean only. `power-of-two` has no parameter to multiply: the mean only.
-Error   |x - x_hat'| <= the scheme's bound + the most that (2) to (5) move any of its levels: the
-        rows are needed to know both, without them it is infinite. Zero is not exact any more, and
-        a second pass with the same parameters may give other codes: they were chosen for others.
+so x_hat' = (x_hat - mean x_hat) * a + mean x. The codes are those of the scheme itself. Where a is
+not defined (all weights of a group decode to one number) or (2) does not fit its type, a is 1 and
+only the mean is corrected. So it is with `power-of-two`, which has no parameter to multiply.
+Error   |x - x_hat'| <= the scheme's bound + the most that (2) to (5) move any of its levels. The
+        rows are needed to know both; without them the bound is infinite. Zero is not exact any
+        more, and a second pass may give other codes, which were chosen for other parameters.
 Source  after Fang et al. 2020, arXiv 2002.00104, section 3.4; means and deviations as in sums.py.
+
+A worked example: `symmetric` with 2 bits has scale 1 and decodes the row to (-1, 0, 0, 1). The
+deviations are sqrt(1.95 / 3) and sqrt(2 / 3), so a is sqrt(0.975); the means are -0.05 and 0.
+
+    >>> from refquant.quant.symmetric import SYMMETRIC
+    >>> x = np.array([[-1.0, -0.4, 0.4, 0.8]], np.float32)
+    >>> params, codes = corrected(SYMMETRIC).encode(x, bits=2)
+    >>> codes.tolist()
+    [[1, 2, 2, 3]]
+    >>> round(params["scale"].item(), 5), round(params["offset"].item(), 5)
+    (0.98742, -0.05)
+    >>> corrected(SYMMETRIC).decode(codes, params, bits=2).astype(float).round(5).tolist()
+    [[-1.03742, -0.05, -0.05, 0.93742]]
 """
 
 from functools import partial
@@ -65,7 +78,7 @@ def params_of(
 
 
 def codes_of(scheme: Scheme, x: Rows, params: Params, bits: int) -> Codes:
-    """Codes for given parameters; those of `encode` were chosen for others."""
+    """Codes for given parameters; `encode` chooses its codes for those of the scheme itself."""
     return scheme.quantize(x - params["offset"], without_offset(params), bits)
 
 
@@ -75,7 +88,7 @@ def values_of(scheme: Scheme, codes: Codes, params: Params, bits: int) -> Rows:
 
 
 def steps_of(scheme: Scheme, x: float | None, code: int, params: Params, bits: int) -> list[Step]:
-    """Decoding alone: the code was chosen with parameters that are not stored (origin_of)."""
+    """Decoding alone: the parameters that chose the code are not stored (see origin_of)."""
     steps = scheme.explain(None, code, without_offset(params), bits)
     return [*steps, Step("offset", float(params["offset"][0, 0]), "(4), (5)")]
 
@@ -100,7 +113,7 @@ def origin_of(
 def plain_encoding(
     scheme: Scheme, x: Rows, params: Params, bits: int
 ) -> tuple[dict[str, NDArray[Any]], Codes]:
-    """The scheme's own parameters and codes, found again from the rows; params as stored."""
+    """The scheme's own parameters and codes, found again from the rows; `params` as stored."""
     floats = [params[f.name].dtype for f in scheme.fields if params[f.name].dtype.name in FLOATS]
     return scheme.encode(x, bits, floats[0] if floats else np.float32)
 
@@ -113,7 +126,7 @@ def without_offset(params: Params) -> dict[str, NDArray[Any]]:
 def correct(
     scheme: Scheme, x: Rows, plain: Params, codes: Codes, bits: int
 ) -> dict[str, NDArray[Any]]:
-    """Equations (1) to (4): the scheme's parameters changed, and the offset."""
+    """Equations (1) to (4): the changed parameters of the scheme, and the offset."""
     x_hat = scheme.decode(codes, plain, bits)
     mean, deviation = mean_and_deviation(x)
     _, deviation_hat = mean_and_deviation(x_hat)
@@ -144,7 +157,7 @@ def scaled(scheme: Scheme, plain: Params, a: Float64) -> dict[str, NDArray[Any]]
 
 
 def bound(scheme: Scheme, x: Rows | None, params: Params, bits: int) -> Float64:
-    """The bound of the docstring; the scheme's own parameters are found again from the rows."""
+    """The bound of the file's docstring; the scheme's parameters are found again from the rows."""
     if x is None:
         return np.full((len(params["offset"]), 1), np.inf)
     own = without_offset(params)

@@ -5,22 +5,23 @@ F   the distribution function, f the density, of variance 1: Gaussian or Laplaci
 
 With the same number of levels in [0, p] and [p, m], the expected squared error is proportional to
     E(p) = (m - p)**2 + m * (2p - m) * (2F(p) - 1)                               (1)
-It is convex on (0, m/2), with its minimum where half of its derivative vanishes:
+It is convex on (0, m/2) and has its minimum where half of its derivative vanishes:
     g(p) = p - 2m * (1 - F(p)) - m * (m - 2p) * f(p) = 0                         (2)
     g'(p) = 1 + 4m * f(p) - m * (m - 2p) * f'(p)                                 (3)
 g increases on (0, m/2) and g(0) < 0, so there is one root where g(m/2) > 0, that is F(m/2) > 3/4,
-else none. Fits of it:
+and else none. Fits of the root:
     p = ln(0.86143114 m + 0.607901097496529)              Gaussian, 3 <= m <= 10 (4)
     p = 0.80304483 sqrt(m) - 0.3166785508381478           Laplacian, 3 <= m <= 10 (5)
 
 Rules, each with a name that `Breakpoints.case` carries:
-    closed    (4) or (5)
-    root      m outside of [3, 10], or the exact root was asked for: the root of (2)
-    half      no root, fewer than 2 weights or sigma = 0: p = m / 2
-Error   root: 1e-12 of the exact one, in units of sigma. (4) and (5) are off by at most 0.0121 and
-        0.0209. m counts as at most 2**24; such breakpoints are raised anyway (pwlq.py).
+    closed    p is that of (4) or (5)
+    root      p is the root of (2): m is outside of [3, 10], or the exact root was asked for
+    half      p = m / 2: there is no root, there are fewer than 2 weights, or sigma = 0
+Error   The root is within 1e-12 of the exact one, in units of sigma; (4) and (5) are off by 0.0121
+        and 0.0209 at most. m counts as at most 2**24, where breakpoints are raised anyway
+        (piecewise.py).
 Arithmetic  float64 from IEEE operations alone (elementary.py), the same on every machine; sigma is
-        the unbiased standard deviation of the group, its sums taken in order.
+        the unbiased standard deviation of the group, with sums taken in order.
 Source  Fang et al. 2020, arXiv 2002.00104, section 3.3; they print p/m on the left of (4) and
         (5), which would put p beyond m.
 """
@@ -41,7 +42,7 @@ Float64 = NDArray[np.float64]
 CLOSED, ROOT, HALF = 0, 1, 2
 CASES = ("closed", "root", "half")
 CLOSED_FROM, CLOSED_TO = 3.0, 10.0
-# Beyond WIDE sigma the fit is more than 0.3 off, and the bracket is halved first.
+# For m beyond WIDE sigma the fit is more than 0.3 off, so the bracket is halved first.
 WIDE = 20.0
 BISECTIONS = 12
 NEWTONS = 6
@@ -52,7 +53,7 @@ class Density(NamedTuple):
 
     parts(p)   the tail 1 - F, the density f and its slope f' at p >= 0
     fit(m)     (4) or (5)
-    least      the m with F(m/2) = 3/4: only above it there is a root
+    least      the m with F(m/2) = 3/4: there is a root only above it
     """
 
     parts: Callable[[Float64], tuple[Float64, Float64, Float64]]
@@ -61,13 +62,13 @@ class Density(NamedTuple):
 
 
 def gaussian_parts(p: Float64) -> tuple[Float64, Float64, Float64]:
-    """Tail, density, slope of the normal distribution."""
+    """The tail, density and slope of the normal distribution."""
     density = normal_density(p)
     return normal_tail(p, density), density, -p * density
 
 
 def laplacian_parts(p: Float64) -> tuple[Float64, Float64, Float64]:
-    """Tail, density, slope of the Laplacian distribution of variance 1."""
+    """The tail, density and slope of the Laplacian distribution of variance 1."""
     fall = exp(-math.sqrt(2) * p)
     return fall / 2, fall / math.sqrt(2), -fall
 
@@ -146,7 +147,7 @@ def g(p: Float64, m: Float64, density: Density) -> tuple[Float64, Float64]:
 
 
 def halved(low: Float64, high: Float64, m: Float64, density: Density) -> tuple[Float64, Float64]:
-    """The bracket after BISECTIONS of it."""
+    """The bracket after it was halved BISECTIONS times."""
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         below = g(middle, m, density)[0] < 0

@@ -25,7 +25,7 @@ from refquant.quant.granularity import find_granularity
 from refquant.quant.rules import Recipe, Rule, check_patterns, rule_for
 from refquant.quant.schemes import find_scheme
 from refquant.quant.sums import total_of_squares
-from refquant.quant.tensor import checked_weight
+from refquant.quant.tensor_check import checked_weight
 
 Choices = Mapping[str, Rule]
 

@@ -1,19 +1,19 @@
 """Combinations: a granularity for every layer, chosen from a few; three readings of one word.
 
-The study reports its best results for "a combination of granularities" and does not say how it was
-chosen. E(l, m) is the squared error of layer l with member m, g(l, m) its groups. All weights of a
-combination have the same scheme and bits, so groups stand for bytes.
+The paper reports its best results for "a combination of granularities" and does not say how it was
+chosen. E(l, m) is the squared error of layer l with member m, and g(l, m) is its number of groups.
+All weights of a combination have the same scheme and bits, so groups stand for bytes.
 
     filter+f-shape+c-shape               every layer the member of least E; ties: fewest g  (1)
     filter+f-shape+c-shape:budget=3.92   least sum of E with sum of g <= B, the optimum     (2)
     filter+f-shape+c-shape:greedy=3.92   from the first member on, the change that saves most
                                          error per added group, as long as one fits into B  (3)
 
-B is the number of groups that a model may have to be 3.92 times smaller than its unfolded self in
-FP16, in the study's accounting (choices.py, accounting.py).
+B is the number of groups that a model may have if it is to be 3.92 times smaller than its unfolded
+self in FP16, counted in the paper's way (choices.py, accounting.py).
 (2) is a knapsack with one choice per layer, solved by dynamic programming over the groups spent:
     best(l, b) = min over m of best(l-1, b - g(l, m)) + E(l, m)                  (4)
-Source  Baghbanbashi et al. 2023, arXiv 2407.04943, for the word; the readings are ours.
+Source  the paper, Baghbanbashi et al. 2023, arXiv 2407.04943, for the word; the readings are ours.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ FORM = "write filter+f-shape+c-shape, and :budget=3.92 or :greedy=3.92 behind it
 
 
 class Combination(NamedTuple):
-    """Members by name; the reading; the saving against FP16, 0 for the reading `least`."""
+    """Members by name, the reading, and the saving against FP16, 0 for the reading `least`."""
 
     members: tuple[str, ...]
     reading: str = "least"
@@ -119,6 +119,7 @@ def gain(old: Option, new: Option) -> float:
 
 
 def check_room(room: int, most_groups: int) -> None:
+    """Refuse a saving that leaves fewer groups than the smallest choice needs."""
     if room < 0:
         needed, most_groups = most_groups - room, max(most_groups, 0)
         raise BadInput(

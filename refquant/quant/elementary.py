@@ -2,7 +2,8 @@
 
 The C library's exp and log differ between machines in the last bit, and a breakpoint that differs
 in the last bit may move a code. These use +, -, *, / on float64 and exact scaling by powers of
-two, each in a fixed order, so every IEEE machine gives the same bits. Arrays float64, any shape.
+two, each in a fixed order, so every IEEE machine gives the same bits. Arrays are float64, of any
+shape.
 
     exp(x)    n = rint(x / ln 2),  r = (x - n*hi) - n*lo,  hi + lo = ln 2           (1)
               exp(x) = 2**n * sum over i = 0 ... 14 of r**i / i!                    (2)
@@ -12,8 +13,9 @@ two, each in a fixed order, so every IEEE machine gives the same bits. Arrays fl
               tail(x) = 1/2 - density(x) * (x + x**3/3 + x**5/(3*5) + ...)  x <= 3  (6)
               tail(x) = density(x) / (x + 1/(x + 2/(x + 3/(x + ...))))      x > 3   (7)
 
-Error   exp for -700 <= x <= 0 and log for normal x > 0: relative 1e-15; tail for 0 <= x <= 32:
-        relative 1e-12. The sums end where the next term is below 2**-56 of the result.
+Error   The relative error is 1e-15 for exp at -700 <= x <= 0 and for log at normal x > 0, and
+        1e-12 for the tail at 0 <= x <= 32. The sums end where the next term is below 2**-56 of the
+        result.
 Source  (2), (4): Taylor series, (1): Cody and Waite 1980; (6), (7): Abramowitz and Stegun 26.2.11
         and 26.2.14.
 """
@@ -36,7 +38,7 @@ FRACTION_TERMS = 60
 
 def exp(x: Float64) -> Float64:
     """Equations (1) and (2), for -700 <= x <= 700."""
-    n = np.rint(x / math.log(2))  # a last bit more or less in ln 2 only moves r by a hair
+    n = np.rint(x / math.log(2))  # the last bit of ln 2 hardly moves r
     r = (x - n * LN2_HI) - n * LN2_LO  # (1)
     total = np.ones_like(r)
     for i in range(EXP_TERMS, 0, -1):  # (2), from the inside: 1 + r/1 * (1 + r/2 * (1 + ...))

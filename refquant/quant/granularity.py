@@ -12,14 +12,15 @@ F, C, R, S, and make the G rows; the others, in the same order, make the N weigh
     axes:F,R   any axes     F*R       W[f, :, r, :]
     block-32   F, and cuts  F*B       32 neighbours of the flattened W[f] (also 64, 128)
 
-Blocks  B = ceil(C*R*S / 32) rows of N = ceil(C*R*S / B) weights per filter. Where B*N is more than
-        C*R*S, the last row is filled up with copies of the filter's last weight: they change no
-        minimum or maximum (but a row's mean and deviation, a little), are stored and counted, and
-        are dropped by `from_rows`.
-Naming  F-shape is the fibre across filters ("filter shape" of structured sparsity, Wen et al.
-        2016, arXiv 1608.03665), C-shape the fibre across channels. The text of Baghbanbashi et al.
-        2023 leaves room for the opposite reading; who holds it says `f-shape-swapped` for the rows
-        W[f, :, r, s] and `c-shape-swapped` for W[:, c, r, s]. Files and reports name the axes.
+Blocks  A filter has B = ceil(C*R*S / 32) rows of N = ceil(C*R*S / B) weights. Where B*N is more
+        than C*R*S, the last row is filled up with copies of the filter's last weight. They change
+        no minimum or maximum (but a row's mean and deviation a little), are stored and counted,
+        and are dropped by `from_rows`.
+Naming  F-shape is the fibre across filters ("filter shape" in structured sparsity, Wen et al.
+        2016, arXiv 1608.03665), C-shape the fibre across channels. The paper, Baghbanbashi et al.
+        2023, arXiv 2407.04943, leaves room for the opposite reading: whoever holds it says
+        `f-shape-swapped` for the rows W[f, :, r, s] and `c-shape-swapped` for W[:, c, r, s].
+        Files and reports name the axes.
 """
 
 import math
@@ -43,7 +44,7 @@ class Granularity(NamedTuple):
     block: int = 0
 
     def rows_shape(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """(G, N) of a weight of that shape, copies that fill up blocks included."""
+        """(G, N) of a weight of that shape, with the copies that fill up blocks."""
         groups = 1
         for letter, size in zip(WEIGHT_AXES, shape, strict=True):
             groups *= size if letter in self.axes else 1
@@ -54,7 +55,7 @@ class Granularity(NamedTuple):
         return groups * blocks, -(-n // blocks)
 
     def order(self) -> tuple[int, ...]:
-        """The axes of the weight, those kept first."""
+        """The axes of the weight as numbers, those kept first."""
         kept = [i for i, letter in enumerate(WEIGHT_AXES) if letter in self.axes]
         return (*kept, *(i for i in range(4) if i not in kept))
 

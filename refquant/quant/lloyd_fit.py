@@ -3,7 +3,7 @@
 x        (G, N) float32, ascending in every row
 levels   (G, K) float64, ascending
 
-With v = x - x[middle], sums from the middle outwards (so that one outlier spoils no others)
+With v = x - x[middle], and sums from the middle outwards, so that an outlier spoils no others:
     S(n) = sum of v before n, negative before the middle;  Q(n) of v**2 likewise (1)
     cost(i, j) = Q(j) - Q(i) - (S(j) - S(i))**2 / (j - i), one level for v_i ... v_(j-1)   (2)
     D(k, j) = min over i of D(k-1, i) + cost(i, j), the best k levels for the first j      (3)
@@ -11,11 +11,12 @@ With v = x - x[middle], sums from the middle outwards (so that one outlier spoil
     for both halves within the cuts found: O(K N log N)                          (4)
     level = x[middle] + (S(j) - S(i)) / (j - i)                                  (5)
 
-Cuts i, j are all places between weights (exact), or a fine histogram's: HISTOGRAM of equal counts
-and as many of equal widths, followed by Lloyd's iteration on all weights: cut at the midpoints
-of levels, take means, until no cut moves or ITERATIONS passed.
-Arithmetic  float64 in the order written. In (4) the first of equal cuts wins. Optimal means up to
-the rounding of (2).
+The cuts i and j are all places between weights (exact), or those of a fine histogram: HISTOGRAM
+places of equal counts and as many of equal widths. The histogram is followed by Lloyd's iteration
+on all weights: cut at the midpoints of levels, take means; it ends when no cut moves, or after
+ITERATIONS.
+Arithmetic  float64 in the order written. In (4) the first of equal cuts wins. "Optimal" means
+optimal up to the rounding of (2).
 """
 
 import numpy as np
@@ -29,7 +30,7 @@ ITERATIONS = 100
 
 
 def fit_rows_ref(x: NDArray[np.float32], K: int, exact: bool) -> Float64:
-    """Levels (G, K) of sorted rows x (G, N); exact: cuts may be at all places."""
+    """Levels (G, K) of sorted rows x (G, N); where `exact`, cuts may be at all places."""
     return np.stack([fit_row(row, K, exact) for row in x])
 
 
@@ -59,7 +60,7 @@ def sums(row: NDArray[np.float32]) -> tuple[Float64, Float64]:
 
 
 def histogram(row: NDArray[np.float32]) -> Places:
-    """Places of cuts: every N/HISTOGRAM weights, and every HISTOGRAM-th of the range."""
+    """Places for cuts: after every N/HISTOGRAM weights, and at each HISTOGRAM-th of the range."""
     b = np.arange(HISTOGRAM)
     low, high = np.float64(row[0]), np.float64(row[-1])
     widths = np.searchsorted(row.astype(np.float64), low + (high - low) * (b / HISTOGRAM), "right")

@@ -1,7 +1,7 @@
 """The levels of least squared error as loops: lloyd_fit.py, equation by equation, for many rows.
 
-The same operations in the same order, so the same bits; 37 million weights in rows of a filter and
-16 levels take 20 s instead of hours.
+The operations are the same in the same order, so the bits are the same. 37 million weights in rows
+of a filter and 16 levels take 20 s instead of hours.
 """
 
 import numpy as np
@@ -65,7 +65,7 @@ def sums(row):  # type: ignore[no-untyped-def]
 
 @inner
 def squares_at(row, places):  # type: ignore[no-untyped-def]
-    """Equation (1): Q at ascending places alone; all of it would be the most of the memory."""
+    """Equation (1): Q at ascending places alone, since all of Q would take the most memory."""
     N, middle = row.size, row.size // 2
     Q = np.zeros(places.size)
     first = np.searchsorted(places, middle)
@@ -95,7 +95,7 @@ def all_places(row):  # type: ignore[no-untyped-def]
 
 @inner
 def histogram(row):  # type: ignore[no-untyped-def]
-    """Places of cuts: every N/HISTOGRAM weights, and every HISTOGRAM-th of the range."""
+    """Places for cuts: after every N/HISTOGRAM weights, and at each HISTOGRAM-th of the range."""
     N = row.size
     places = np.empty(2 * HISTOGRAM + 1, np.int64)
     low, high = np.float64(row[0]), np.float64(row[-1])
@@ -123,7 +123,7 @@ def first_above(row, value):  # type: ignore[no-untyped-def]
 def best_cuts(S, Q, places, K):  # type: ignore[no-untyped-def]
     """Equations (3) and (4): the K + 1 cuts of the best K segments, as indices into places.
 
-    S, Q, places (J + 1,) float64: the sums at the places, side by side for `halves`.
+    S, Q, places (J + 1,) float64: the sums at the places, and the places, as numbers of one type.
     """
     J = places.size - 1
     D, best = np.full(J + 1, np.inf), np.full(J + 1, np.inf)

@@ -10,14 +10,28 @@ levels   (G, K) float32      K = 2**bits, ascending (or float16, if so chosen)
     x_hat  = level of the code                                                   (3)
 
 (1) is one-dimensional k-means. lloyd_fit.py finds the optimum by dynamic programming where
-N * K <= 2**18, or where a row has at most K different weights; else a local optimum: the same
-dynamic program over a fine histogram, then Lloyd's iteration on the weights. `is_optimal` tells.
-The price is K numbers per group, stored and counted: at filter level more than most filters save.
+N * K <= 2**18, or where a row has at most K different weights. Else it finds a local optimum, by
+the same dynamic program over a fine histogram and Lloyd's iteration on the weights; `is_optimal`
+tells which. The price is K numbers per group, stored and counted: at filter level that is more
+than most filters save.
 Error   |x - x_hat| <= half of the widest gap between levels, or the distance to the outermost
         level. Zero is a level only by chance. x_hat itself is stored: no rounding.
-Cases   Of fewer than K different weights the last is repeated; with float32 levels the error is 0.
+Cases   Where there are fewer than K different weights, the last one is repeated, and with float32
+        levels the error is 0.
 Source  Lloyd 1982 and Max 1960; dynamic program: Wu 1991, divide and conquer over monotone
         cuts as in Gronlund et al. 2017, arXiv 1701.07204. Ties of (2) go to the lower level.
+
+A worked example: four levels are the means of {0}, {1, 1.5}, {10} and {20, 20.5}.
+
+    >>> x = np.array([[0.0, 1.0, 1.5, 10.0, 20.0, 20.5]], np.float32)
+    >>> params = choose_params(x, bits=2)
+    >>> params["levels"].tolist()
+    [[0.0, 1.25, 10.0, 20.25]]
+    >>> codes = quantize(x, params, bits=2)
+    >>> codes.tolist()
+    [[0, 1, 1, 2, 3, 3]]
+    >>> dequantize(codes, params, bits=2).tolist()
+    [[0.0, 1.25, 1.25, 10.0, 20.25, 20.25]]
 """
 
 from typing import Any

@@ -14,10 +14,23 @@ exponent  (G, 1) int16     E, the exponent of the largest level
 Nearest means nearest on the number line; a tie goes away from zero.
 Levels  2H + 1 = 2**bits - 1; zero is exact, the last code is never used.
 Error   |x - x_hat| <= max(2**(E-2), max|x| - 2**E, 2**(E-H)): the widest gap is the one below the
-        largest level, 2**(E-1); max|x| is less than 2**(E-1) above it; below the smallest level
-        zero is 2**(E-H) away at most. So 2**(E-1) always holds.
+        largest level, 2**(E-1) wide; max|x| is less than 2**(E-1) above that level; between zero
+        and the smallest level the error is 2**(E-H) at most. So 2**(E-1) is always a bound.
 Cases   An all-zero row has E = 0. Levels below 2**-149 round to 0 in float32.
 Source  Miyashita et al. 2016, arXiv 1603.01025; E as in Zhou et al. 2017, arXiv 1702.03044, eq. 2.
+
+A worked example with 3 bits: H is 3, E is 0 since 0.75 <= 1 < 1.5, so the levels are 0, 1/4, 1/2
+and 1, and their negatives; 0.75, 0.375 and 0.125 are ties and go away from zero.
+
+    >>> x = np.array([[1.0, -0.75, 0.74, 0.375, 0.374, -0.125, 0.124, 0.0]], np.float32)
+    >>> params = choose_params(x, bits=3)
+    >>> params["exponent"].item()
+    0
+    >>> codes = quantize(x, params, bits=3)
+    >>> codes.tolist()
+    [[6, 0, 5, 5, 4, 2, 3, 3]]
+    >>> dequantize(codes, params, bits=3).tolist()
+    [[1.0, -1.0, 0.5, 0.5, 0.25, -0.25, 0.0, 0.0]]
 """
 
 from typing import Any
@@ -35,7 +48,7 @@ def nearest_exponent(magnitude: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def choose_params(x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
-    """Equation (1): exponent (G, 1) int16; `dtype` has nothing to say here."""
+    """Equation (1): exponent (G, 1) int16, whatever `dtype` says about floating parameters."""
     lo, hi = low_and_high(x)
     largest = np.maximum(-lo, hi)
     E = nearest_exponent(np.where(largest > 0, largest, 1.0))  # (1)
@@ -65,7 +78,7 @@ def dequantize(codes: Codes, params: Params, bits: int) -> Rows:
 
 
 def error_bound(x: Rows | None, params: Params, bits: int) -> NDArray[np.float64]:
-    """2**(E-1), or the sharper bound of the docstring where the rows are known; and rounding."""
+    """2**(E-1), or the sharper bound of the file's docstring for known rows; and rounding."""
     H = 2 ** (bits - 1) - 1
     E = params["exponent"].astype(np.int64)
     if x is None:

@@ -9,8 +9,9 @@ L = 2**(bits-1), H = L - 1, B = 2**bits - 1
                       x_hat = q * 2p / B                                         (4)
     tails, |x| >= p:  codes and levels as in pwlq.py, equations (5) to (7)       (5)
 
-The centre's levels lie symmetric about zero, the outermost reachable ones at +-H * 2p / B, for 4
-bits 0.933 p; q = -L, for 4 bits -1.067 p, is never reached, since |x| < p. No level is shared.
+The levels of the centre lie symmetrically about zero. The outermost that are reached are
++-H * 2p / B, with 4 bits 0.933 p; q = -L, with 4 bits -1.067 p, is never reached, since |x| < p.
+No level is shared.
 Levels  31 for 4 bits: 15 + 2 * 8.
 Error   |x - x_hat| <= max(p / B, (m - p) / (2H)), up to the float32 rounding. Zero is exact.
 Cases   those of piecewise.py.

@@ -11,8 +11,8 @@ L = 2**(bits-1), H = L - 1
     code = 2L + i or 3L + j;  where x < 0 code = 2L - 1 - i or L - 1 - j         (6)
 
 Four pieces of bits - 1 bits: 2**(bits+1) codes. The levels are those of `pwlq`, since rint is
-symmetric: a centre of [-p, p] with `bits` bits has as many levels as two of [0, p] with bits - 1.
-Only the codes differ: here zero has two (2L and 2L - 1) and no code is unused.
+symmetric: a centre [-p, p] with `bits` bits has the levels of two pieces [0, p] with bits - 1.
+Only the codes differ: here zero has two (2L and 2L - 1) and every code is used.
 Levels  29 for 4 bits: 2 * (8 + 8), less p, -p and one zero.
 Error   |x - x_hat| <= max(p, m - p) / (2H), up to the float32 rounding. Zero is exact.
 Cases   those of piecewise.py.

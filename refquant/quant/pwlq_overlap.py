@@ -10,14 +10,14 @@ L = 2**(bits-1), H = L - 1
     tails, |x| >= p:  q = clip(rint(x * H / m), -H, H)      code = 2L + q + L    (5)
                       x_hat = q * m / H                                          (6)
 
-Both grids are symmetric with `bits` bits; that of the tails wastes its levels within p. Codes
-below 2L are the centre's, the others the tails', each in the order of its levels. Codes 0 and 2L
-are never used.
+Both grids are symmetric with `bits` bits; that of the tails wastes its levels within p. The codes
+below 2L belong to the centre and the others to the tails, each in the order of its levels. Codes 0
+and 2L are never used.
 Error   |x - x_hat| <= m / (2H), up to the float32 rounding: no better than `symmetric`, with one
-        bit more. Zero is exact. A weight x just above p may decode to a level below p; quantized
-        again, that one belongs to the centre: here alone a second pass may change values.
+        bit more. Zero is exact. A weight just above p may decode to a level below p, which belongs
+        to the centre when it is quantized again: only here may a second pass change values.
 Cases   those of piecewise.py.
-Source  Fang et al. 2020, arXiv 2002.00104, section 3.1, where it loses, too.
+Source  Fang et al. 2020, arXiv 2002.00104, section 3.1, where it loses as well.
 
 A worked example with 3 bits: p = 3 and m = 9 make the step 1 in the centre and 3 in the tails.
 

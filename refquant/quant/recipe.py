@@ -3,9 +3,8 @@
     text  ->  rules  ->  one choice per layer  ->  codes and parameters in the layer's place
       rules.py        choices.py             tensor.py, `quantize`
 
-The weights of convolutions are quantized; biases, anchors and everything else stay as they are.
-Before folding or after it: a model is quantized as it is. Of an unfolded one the raw weights are
-quantized and the batch norms kept; folding it later decodes the weights first (graph/fold.py).
+A model is quantized as it is, before folding or after it. In an unfolded one the raw weights are
+quantized and the batch norms are kept; folding it later decodes the weights first (graph/fold.py).
 What folding left behind for bounds on float models (`bias_magnitude`, `weight_magnitude`) would be
 wrong for a quantized model and is dropped. The recipe is kept in the model's provenance.
 """
@@ -84,15 +83,16 @@ def quantize_model(
 ) -> Model:
     """Quantize the weights of a model's convolutions, as a recipe says.
 
+    The first rule whose pattern matches a convolution's name wins. Convolutions that no rule
+    matches stay float32, and so do biases, anchors and everything else.
+
     Parameters
     ----------
     model : Model
         A float32 model, folded or not; it is not changed.
     recipe : str or sequence of Rule
         The text of a recipe, such as ``"model.0.conv skip; * affine filter 4"``; or its rules;
-        or the name of a scheme alone, such as ``"affine"``, which every convolution gets. The
-        first rule whose pattern matches a convolution's name wins, and a convolution that no
-        rule matches stays float32.
+        or the name of a scheme alone, such as ``"affine"``, which every convolution gets.
     granularity : str, optional
         With the name of a scheme: the granularity or combination, by default ``"filter"``.
     bits : int, optional
@@ -113,8 +113,8 @@ def quantize_model(
     Raises
     ------
     BadInput
-        If the recipe is empty or not one, if a pattern matches no convolution, or if the model
-        or a layer is quantized already; also if a layer has NaN or inf, with its name.
+        If the recipe is empty or is none, if a pattern matches no convolution, if the model or a
+        layer is quantized already, or if a layer has NaN or inf.
 
     Examples
     --------

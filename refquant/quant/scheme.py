@@ -9,18 +9,19 @@ bits    2 ... 8             the width that the user asks for; code_bits(bits) is
     codes  = quantize(x, params, bits)          chosen against params as they are stored
     x_hat  = dequantize(codes, params, bits)    (G, N) float32
     bound  = error_bound(x, params, bits)       (G, 1) float64, |x - x_hat| <= bound in each row;
-                                                with x = None it holds for weights between the
-                                                lowest and the highest level of their row
+                                                where x is None it holds for the weights that
+                                                lie between the outermost levels of their row
 
 quantize and dequantize treat every weight on its own, so they may be given a part of the columns.
-A scheme is a file with these functions, a `Scheme` record, and one line in schemes.py. `options`
-are other ways to choose the same parameters, named "affine:minmax" where the scheme is "affine".
+A scheme is a file with these functions and a `Scheme` record, and one line in schemes.py. Its
+`options` are other ways to choose the same parameters (scheme_name.py).
 
-Rounding of parameters  What must not shrink a range is rounded up to its stored type (`round_up`);
-then no weight is clipped by the rounding, and the bounds are exact statements.
-Codes  come from a division of two float32 numbers in float64, and rint gives the code of exact
-arithmetic: a quotient of 24-bit numbers that is no half-integer is more than 2**-25 away from each
-(2**-27 if below 1/2), and float64 moves quotients below 2**28 by 2**-26 at most (2**-55).
+Rounding of parameters  What must not shrink a range is rounded up to its stored type (`round_up`).
+        Then no weight is clipped by the rounding, and the bounds are exact statements.
+Codes   come from a division of two float32 numbers in float64, and rint gives the code of exact
+        arithmetic: a quotient of 24-bit numbers that is not a half-integer is more than 2**-25
+        away from every half-integer (2**-27 if it is below 1/2), and float64 moves a quotient
+        below 2**28 by 2**-26 at most (by 2**-55 if it is below 1/2).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -38,11 +39,11 @@ ChooseParams = Callable[..., dict[str, NDArray[Any]]]
 
 BITS = range(2, 9)
 FLOATS = ("float32", "float16")
-# Weights at work at a time: their float64 temporaries fit a second-level cache.
+# Weights that are quantized at a time: their float64 temporaries fit a second-level cache.
 TILE = 1 << 16
-# Weights whose rows are fitted at a time: a search for roots should not run for a few rows alone.
+# Weights whose rows are fitted at a time: a search for roots should not run for only a few rows.
 FIT_TILE = 1 << 18
-# A level lies at most one step beyond the range of its weights, so it stays finite in float32.
+# The largest weight. A level lies at most one step beyond the weights, so it is finite in float32.
 LARGEST = 2.0**126
 
 
@@ -69,7 +70,7 @@ class Step(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """A scheme; the functions are those of the file's docstring."""
+    """A scheme. Its functions are those of the file's docstring; x is rows (G, N)."""
 
     name: str
     choose_params: ChooseParams
@@ -77,30 +78,30 @@ class Scheme(NamedTuple):
     dequantize: Callable[[Codes, Params, int], Rows]
     error_bound: Callable[[Rows | None, Params, int], NDArray[np.float64]]
     fields: tuple[Field, ...]
-    # explain(x, code, params of one group, bits): every intermediate number; x None if not known.
+    # explain(x, code, params of one group, bits): every intermediate number; x may be unknown.
     explain: Callable[[float | None, int, Params, int], list[Step]]
     # Stored bits per code, for the bits asked for.
     code_bits: Callable[[int], int] = int
-    # Numbers per group that the study's accounting counts, 4 bytes each.
+    # Numbers per group that the paper's way of counting counts, 4 bytes each.
     nominal_params: Callable[[int], int] = one
-    # Fields in units of the weights: multiplied by a they give a * x_hat (bias correction).
+    # Fields in units of the weights: multiplied by a, they multiply x_hat by a (bias correction).
     linear: tuple[str, ...] = ()
     # Other ways to choose params, by name.
     options: Mapping[str, ChooseParams] = {}
-    # origin(name, x (1, N), column, params, bits): numbers from which a group's params were made,
-    # and with bias correction the code of that column; name is that with the option.
+    # origin(full name, x (1, N), column, params, bits): the numbers from which the params of a
+    # group were made; with bias correction also those that gave the code of that column.
     origin: Callable[[str, Rows, int, Params, int], list[Step]] | None = None
-    # cases(name, x, bits): how many rows each rule decided; name is that with the option.
+    # cases(full name, x, bits): how many rows each rule decided.
     cases: Callable[[str, Rows, int], dict[str, int]] | None = None
     # scale and zero_point (G, 1) where x_hat is float32(scale * (code - zero_point)), to the bit.
     affine_map: Callable[[Params, int], tuple[NDArray[Any], NDArray[Any]]] | None = None
-    # encode(x, bits, dtype) -> params, codes: only where the two are not one after the other.
+    # joint(x, bits, dtype) -> params, codes: only where params are not chosen before the codes.
     joint: Callable[[Rows, int, DTypeLike], tuple[dict[str, NDArray[Any]], Codes]] | None = None
 
     def encode(
         self, x: Rows, bits: int, dtype: DTypeLike = np.float32
     ) -> tuple[dict[str, NDArray[Any]], Codes]:
-        """Params and codes of x (G, N), in tiles: memory stays near that of the result."""
+        """Params and codes of x (G, N), in tiles: temporary arrays stay small."""
         if self.joint is not None:
             return self.joint(x, bits, dtype)
         params = self.fit(x, bits, dtype)
@@ -110,7 +111,7 @@ class Scheme(NamedTuple):
         return params, codes
 
     def fit(self, x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
-        """choose_params, some rows at a time: every row is on its own."""
+        """choose_params, some rows at a time, since every row is on its own."""
         at_once = max(1, FIT_TILE // x.shape[1])
         pieces = [
             self.choose_params(x[first : first + at_once], bits, dtype)
@@ -119,10 +120,10 @@ class Scheme(NamedTuple):
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def decode(self, codes: Codes, params: Params, bits: int) -> Rows:
-        """dequantize in tiles."""
+        """dequantize, in tiles."""
         x_hat = np.empty(codes.shape, np.float32)
         for rows, columns in tiles(codes.shape):
-            # Parameters of strangers may decode to infinity: that is for the caller to judge.
+            # Parameters from a file may decode to infinity, which is for the caller to judge.
             with np.errstate(over="ignore"):
                 piece = self.dequantize(codes[rows, columns], part(params, rows), bits)
             x_hat[rows, columns] = piece
@@ -134,7 +135,7 @@ class Scheme(NamedTuple):
 
 
 def tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of pieces of a (G, N) array of at most TILE elements."""
+    """The rows and columns of pieces of a (G, N) array, each of at most TILE elements."""
     G, N = shape
     rows, columns = max(1, TILE // N), min(N, TILE)
     for row in range(0, G, rows):

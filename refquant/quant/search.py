@@ -1,4 +1,4 @@
-"""Search in three stages: for every group the ratio, in thousandths, of least squared error.
+"""Search in three stages: for every group the ratio of least squared error, in thousandths.
 
 t   (G, 1) int   thousandths of the largest magnitude: where a breakpoint or a clipped range ends
 
@@ -8,10 +8,10 @@ t   (G, 1) int   thousandths of the largest magnitude: where a breakpoint or a c
     E(t) = sum over n of (x_n - x_hat_n(t))**2, in order, in float64             (4)
 
 Of equal errors the smallest t wins; t stays within 1 ... 999 for breakpoints (last = 900) and
-1 ... 1000 for ranges (last = 1000). A local search: E(t) need not have one minimum, so what is
-found is the best of the candidates, not of all ratios.
-x_hat is what would be stored and decoded, float32 rounding included. `_ref` says so in two lines
-for any scheme; search_loops.py computes the same sums, bit for bit, without making arrays.
+1 ... 1000 for ranges (last = 1000). The search is local: E(t) need not have one minimum, so what
+is found is the best of the candidates, not of all ratios.
+x_hat is what would be stored and decoded, with the rounding to float32. `errors_ref` says so in
+two lines for any scheme; search_loops.py computes the same sums, bit for bit, without arrays.
 Source  Fang et al. 2020, arXiv 2002.00104, section 3.3: p/m by 0.1, 0.01 and 0.001.
 """
 
@@ -27,7 +27,7 @@ from refquant.quant.sums import total_of_squares
 Float64 = NDArray[np.float64]
 Encode = Callable[[Rows, Params, int], Codes]
 Decode = Callable[[Codes, Params, int], Rows]
-# (t (G, C) int) -> E (G, C)
+# errors(t) -> E: both (G, C), for C candidates in each of G groups.
 Errors = Callable[[NDArray[np.int64]], Float64]
 
 LAST_BREAKPOINT = 900
@@ -45,7 +45,7 @@ def three_stage(groups: int, errors: Errors, last: int) -> NDArray[np.int64]:
 
 
 def best_of(candidates: NDArray[np.int64], errors: Errors) -> NDArray[np.int64]:
-    """Of candidates (G, C), ascending, the first of least error, (G, 1)."""
+    """The first candidate of least error, (G, 1); candidates (G, C) ascend in every row."""
     winner = np.argmin(errors(candidates), axis=1)[:, None]
     return np.take_along_axis(candidates, winner, axis=1)
 
@@ -53,7 +53,7 @@ def best_of(candidates: NDArray[np.int64], errors: Errors) -> NDArray[np.int64]:
 def errors_ref(
     encode: Encode, decode: Decode, x: Rows, candidates: list[Params], bits: int
 ) -> Float64:
-    """Equation (4) for each of C params, (G, C): the definition, for any scheme."""
+    """Equation (4) for C sets of params, (G, C): the definition, for any scheme."""
     columns = []
     for params in candidates:
         x_hat = decode(encode(x, params, bits), params, bits)
@@ -68,7 +68,7 @@ def search_breakpoint(
     bits: int,
     params_of: Callable[[Float64, NDArray[Any]], dict[str, NDArray[Any]]],
 ) -> NDArray[np.int64]:
-    """The t of least error for breakpoints p = m * t / 1000; m (G, 1) as stored."""
+    """The t of least error for breakpoints p = m * t / 1000, with m (G, 1) as stored."""
     from refquant.quant.search_loops import breakpoint_errors
 
     def errors(t: NDArray[np.int64]) -> Float64:
@@ -84,7 +84,7 @@ def search_range(
     lowest: int,
     highest: int,
 ) -> NDArray[np.int64]:
-    """The t of least error for ranges of t / 1000; steps are clipped to lowest ... highest.
+    """The t of least error for t thousandths of a range; steps are clipped to lowest ... highest.
 
     params_at(t (G, C)) -> scale (G, C) and, unless it is 0, zero_point (G, C).
     """

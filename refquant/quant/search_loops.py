@@ -1,8 +1,8 @@
 """The sums of search.py as loops: for every group and candidate one pass over the group's weights.
 
-Line by line the arithmetic of the schemes' quantize and dequantize; sums in order, in float64. It
-is here because a search quantizes everything 48 times: with arrays, 37 million weights take
-minutes.
+The arithmetic is, line by line, that of the schemes' quantize and dequantize, and sums are taken
+in order, in float64. The loops exist because a search quantizes everything 48 times: with arrays,
+37 million weights take minutes.
 """
 
 from typing import Any
@@ -14,7 +14,8 @@ from refquant.engine.jit import inner, kernel
 
 Float64 = NDArray[np.float64]
 
-PIECE = 1024  # squares are computed a piece at a time, in vectors, then added one by one
+# Squares are computed in vectors, this many at a time, and then added one by one.
+PIECE = 1024
 
 # pwlq and pwlq-eq3 decode to the same levels.
 FORMS = {"pwlq": 0, "pwlq-eq3": 0, "pwlq-code": 1, "pwlq-overlap": 2}
@@ -61,7 +62,7 @@ def breakpoint_sums(x, p, m, H, form, errors):  # type: ignore[no-untyped-def]
 
 @inner
 def breakpoint_squares(x, p, m, H, form, squares):  # type: ignore[no-untyped-def]
-    """(x - x_hat)**2 of one piece of a row; without branches, so that it runs in vectors."""
+    """(x - x_hat)**2 of one piece of a row, without branches, so that it runs in vectors."""
     steps, end = H, p
     if form == 1:
         steps, end = 2.0 * H + 1.0, 2.0 * p

@@ -1,13 +1,13 @@
-"""Sums of rows in a fixed order, in float64: what decides a parameter depends on no library.
+"""Sums of rows in a fixed order, in float64, so that no parameter depends on a library.
 
 x   (G, N) any floating dtype
     total(x)  = ((x0 + x1) + x2) + ...                                           (1)
     mean      = total(x) / N                                                     (2)
     deviation = sqrt(total((x - mean)**2) / (N - 1))      unbiased               (3)
 
-np.sum adds in pairs and blocks, in an order that is its own affair; np.cumsum has no such freedom.
-Cases   A row of one weight, and a constant row, have deviation 0 exactly (the rounding of the mean
-        would leave a trace).
+np.sum adds in pairs and blocks, in an order that it may change; np.cumsum has no such freedom.
+Cases   The deviation of a row of one weight, and of a constant row, is exactly 0: it is set to 0,
+        since the rounding of the mean would leave a trace.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ Float64 = NDArray[np.float64]
 
 
 def pieces(x: NDArray) -> Iterator[tuple[int, int]]:
-    """Columns summed at a time: first and last + 1, so that the running sums kept are few."""
+    """The columns summed at a time, as first and last + 1, so that few running sums are kept."""
     columns = max(1, TILE // len(x))
     for first in range(0, x.shape[1], columns):
         yield first, first + columns

@@ -1,4 +1,4 @@
-"""Accounting: four ways of counting, by hand on a small model; the savings of the study."""
+"""Accounting: four ways of counting, by hand on a small model; the savings of the paper."""
 
 import math
 from functools import cache
@@ -108,7 +108,7 @@ REST = 2 * (4 * 24_864 + 765)
 @pytest.mark.parametrize(
     ("scheme", "numbers", "saving"), [("affine", 2, 3.926), ("pwlq", 4, 3.884)]
 )
-def test_the_study_s_savings_of_full_size_yolov7(folded, scheme, numbers, saving):
+def test_the_paper_s_savings_of_full_size_yolov7(folded, scheme, numbers, saving):
     sizes = accounting(quantize_model(yolov7(folded), uniform(scheme), threads=2))
     assert sizes["baseline_unfolded_fp16"] == BASELINE
     nominal = 37_569_632 // 2 + 4 * numbers * 25_629 + REST
@@ -128,7 +128,7 @@ def test_what_is_really_stored_for_four_bits_of_full_size_yolov7():
     ("saving", "numbers", "fewest", "most"),
     [(3.92, 2, 26_197, 32_325), (3.86, 4, 31_722, 34_882)],
 )
-def test_groups_that_give_the_study_s_savings_for_combinations(saving, numbers, fewest, most):
+def test_groups_that_give_the_paper_s_savings_for_combinations(saving, numbers, fewest, most):
     """saving as published, rounded to two digits: between -0.005 and +0.005."""
 
     def groups(of):

@@ -86,7 +86,7 @@ def test_both_ends_of_a_tail_are_exact():
             assert (scheme.dequantize(scheme.quantize(x, ends, bits), ends, bits) == x).all()
 
 
-def test_the_first_published_form_decodes_as_the_study_s():
+def test_the_first_published_form_decodes_as_that_of_the_paper():
     x = np.random.default_rng(1).standard_normal((5, 500)).astype(np.float32)
     for bits in range(2, 9):
         a, b = find_scheme("pwlq"), find_scheme("pwlq-eq3")

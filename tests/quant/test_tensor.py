@@ -1,14 +1,16 @@
 """QuantizedTensor: what it stores, and what it refuses, since files make them too."""
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from refquant.arrays.errors import BadInput
+from refquant.quant.recipe import quantize_model
 from refquant.quant.scheme import round_up
 from refquant.quant.schemes import every_scheme, find_scheme
-from refquant.quant.tensor import quantize
+from refquant.quant.tensor import QuantizedTensor, quantize
 
 W = np.random.default_rng(0).standard_normal((4, 6, 3, 3)).astype(np.float32)
 
@@ -79,6 +81,26 @@ def test_what_is_no_weight_is_refused(w):
 def test_bits_outside_of_the_range_are_refused(bits):
     with pytest.raises(BadInput, match=r"choose 2\.\.8"):
         quantize(W, bits=bits)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int8", "no type", None, np.float64])
+def test_a_type_that_parameters_cannot_have_is_refused(dtype):
+    with pytest.raises(BadInput, match=r"^params_dtype=.*: choose float32 \| float16$"):
+        quantize(W, params_dtype=dtype)
+    assert quantize(W, params_dtype=np.float16).params["scale"].dtype == np.float16
+
+
+def is_short(door):
+    """Whether `help` shows the call of a function in five lines of a terminal."""
+    return len(str(inspect.signature(door))) < 400
+
+
+def test_help_shows_short_types():
+    def long(w: tuple[(QuantizedTensor,) * 20]):
+        pass
+
+    assert all(map(is_short, (quantize, quantize_model, QuantizedTensor)))
+    assert not is_short(long)
 
 
 def test_an_unknown_scheme_or_option_lists_the_choices():

@@ -30,12 +30,12 @@ def params_of_least_error(
     choose_params: ChooseParams, x: Rows, bits: int, dtype: DTypeLike, steps: tuple[int, int]
 ) -> dict[str, NDArray[Any]]:
     """Equation (1); steps: the lowest and the highest step, q before an offset is added."""
-    ends = np.concatenate(low_and_high(x), axis=1)  # (G, 2) float64
+    lo, hi = low_and_high(x)
 
     def params_at(t: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The parameters (G, C) of C ranges for each row; t (G, C)."""
-        ranges = ends[:, None, :] * t[:, :, None] / 1000  # (G, C, 2)
-        params = choose_params(ranges.reshape(-1, 2), bits, dtype)
+        ends = np.stack((lo * t / 1000, hi * t / 1000)).reshape(2, -1)
+        params = choose_params(ends.T, bits, dtype)
         return {name: array.reshape(t.shape) for name, array in params.items()}
 
     return params_at(search_range(x, params_at, *steps))  # (1)

@@ -82,7 +82,7 @@ class Scheme(NamedTuple):
     explain: Callable[[float | None, int, Params, int], list[Step]]
     # Stored bits per code, for the bits asked for.
     code_bits: Callable[[int], int] = int
-    # Numbers per group that the paper's way of counting counts, 4 bytes each.
+    # Numbers per group in the paper's way of counting, 4 bytes each.
     nominal_params: Callable[[int], int] = one
     # Fields in units of the weights: multiplied by a, they multiply x_hat by a (bias correction).
     linear: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from refquant.drawing.frame import Frame, legend, span
 from refquant.drawing.svg import Drawing, Line, Mark, Shape, Text
+from refquant.quant.scheme_name import SchemeName
 from refquant.study.configurations import MEMBERS, PAPER_BITS, PAPER_SCHEMES
 from refquant.study.report.heat_map import heat_maps
 from refquant.study.wording import Results, Row, number, short, with_interval
@@ -52,7 +53,7 @@ def plots(results: Results) -> list[Drawing]:
 
 def base_of(scheme: str) -> str:
     """The scheme without option and correction."""
-    return scheme.partition(":")[0].partition("+")[0]
+    return SchemeName.parse(scheme).base
 
 
 def mark(x: float, y: float, row: Row, tip: str) -> Mark:

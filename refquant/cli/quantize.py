@@ -1,4 +1,4 @@
-"""`refquant quantize MODEL -o OUT.h5`: the weights of convolutions become codes, as a recipe says."""
+"""`refquant quantize MODEL -o OUT.h5`: weights of convolutions become codes, as a recipe says."""
 
 import argparse
 from pathlib import Path

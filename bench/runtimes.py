@@ -1,4 +1,4 @@
-"""Other runtimes for bench/verdicts.py: the outputs of every node, or of the last one alone.
+"""Other runtimes, to be judged: the outputs of every node, or of the last one alone.
 
 onnxruntime    runs the exported graph; values inside a node are not asked for, so that it may
                fuse a convolution with its activation and choose its own memory layout

@@ -1,7 +1,7 @@
 """Machine code that outlives the process that compiled it: a warm start loads no compiler.
 
 Numba keeps compiled functions on disk too, but it takes all of Numba to use them, and Numba makes
-itself ready to compile (bench/start.md says what that costs). So the function that runs
+itself ready to compile (bench/speed/start.md says what that costs). So the function that runs
 networks (work_kernel.py) is kept as an object file, which LLVM's linker alone can load:
 
     32 bytes    sha256 of what follows

@@ -24,8 +24,8 @@ Special values      silu            sigmoid     leaky
     x <= -88.72284  -0              0           0.1 * x
 Error   At most 1.08 ulp for exp, 2.41 for silu, 2.49 for sigmoid and 0.5 for leaky where the
         result is normal, and one unit of 2**-149 below; measured over all 2**32 float32 inputs
-        (bench/activation_error.md).
-Source  Cody and Waite 1980 for (5) and (6); the constants come from bench/derive_exp.py.
+        (bench/accuracy/activation_error.md).
+Source  Cody and Waite 1980 for (5) and (6); the constants come from bench/accuracy/derive_exp.py.
 """
 
 from collections.abc import Callable

@@ -10,7 +10,7 @@ For a node that stayed undecided, but whose tensor was given:
 
 If the other side is one more draw of the same kind, k > 1 has the odds 1 : variants at one node.
 IMPLAUSIBLE_K leaves room for what the variants do not vary (other libraries' exp, fused
-operations); bench/verdicts.py measures how far right runtimes go.
+operations); bench/verdicts/accused.py measures how far right runtimes go.
 """
 
 from collections.abc import Callable, Iterator

@@ -32,7 +32,7 @@ VERBS = ("convert", "quantize", "fetch", "evaluate", "golden", "export", STUDY)
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path, server, verb):
-    """Ten moments each, and the next run leaves nothing else; bench/kills.md has more of them."""
+    """Ten moments each, and the next run leaves nothing else; bench/security/kills.md has more."""
     made = jobs(tmp_path, server)
     assert tuple(made) == VERBS
     arguments, output, old = made[verb]

@@ -54,7 +54,7 @@ def test_the_example_of_the_readme_runs(capsys):
 
 def test_the_costs_in_the_readme_are_those_that_were_measured():
     text = " ".join((ROOT / "README.md").read_text().split())
-    table = (ROOT / "bench" / "evaluate_cost.md").read_text()
+    table = (ROOT / "bench" / "speed" / "evaluate_cost.md").read_text()
     costs = dict(re.findall(r"\| (\S+ \| \w+) \| ([\d.]+) \|", table))
     square = costs["yolov5s_v6.0.pt | square"], costs["random:yolov7 | square"]
     public = costs["yolov5s_v6.0.pt | yolov7"], costs["random:yolov7 | yolov7"]
@@ -76,7 +76,7 @@ def test_the_losses_in_the_readme_are_those_of_the_recorded_studies(name):
 
 
 def test_a_forward_pass_takes_less_time_than_onnxruntimes_as_the_readme_says():
-    text = (ROOT / "bench" / "forward.md").read_text()
+    text = (ROOT / "bench" / "speed" / "forward.md").read_text()
     summary, _ = text.split("The runs:")
     medians = re.findall(r"^\| yolov7\S* \| \d \| \w+ \| \d+ \| ([\d.]+) \|", summary, re.M)
     assert len(medians) >= 4
@@ -106,7 +106,7 @@ def test_an_evaluation_without_data_would_be_found():
     assert parser().parse_args(words).data is None
 
 
-FOLDERS = (".", "docs", "docs/*", "weights", "bench")
+FOLDERS = (".", "docs", "docs/*", "weights", "bench", "bench/*")
 PAGES = sorted({page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md")})
 
 

@@ -51,7 +51,7 @@ def test_the_recipe_parses():
 
 
 def test_the_measured_page_is_what_its_command_writes_from_the_files_beside_it(tmp_path):
-    command = [sys.executable, ROOT / "bench" / "quantize.py", "write"]
+    command = [sys.executable, "-m", "bench.quantize.weights", "write"]
     page = tmp_path / "page.md"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([*command, "-o", page], check=True, cwd=ROOT, env=environment)

@@ -17,7 +17,7 @@ from refquant.verification.blame.type_causes import is_of
 from refquant.verification.declared import FLOAT_TYPES
 
 # Of right float32 networks against each other, relative to the largest output; many times what
-# bench/verdicts.md has, and 1/32 of a unit of float16.
+# bench/verdicts/accused.md has, and 1/32 of a unit of float16.
 ROUNDINGS = 2.0**-16
 
 

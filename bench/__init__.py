@@ -1,0 +1,1 @@
+"""Measurements, by question: README.md beside this file says which script answers which one."""

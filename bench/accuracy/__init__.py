@@ -1,0 +1,1 @@
+"""How far are results from the exact ones, and from those of other engines?"""

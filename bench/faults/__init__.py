@@ -1,0 +1,1 @@
+"""How often does `verify` find a fault, and name its cause?"""

@@ -1,0 +1,1 @@
+"""What do damaged files and killed processes do?"""

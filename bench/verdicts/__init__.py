@@ -1,0 +1,1 @@
+"""How often does `verify` accuse a right implementation?"""

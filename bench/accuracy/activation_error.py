@@ -1,5 +1,7 @@
 """The error of exp, SiLU, sigmoid and leaky over all 2**32 float32 inputs.
 
+    python -m bench.accuracy.activation_error
+
 y is the result, exact the function in float64 of the same x (glibc's exp, within 1 ulp there).
 
     |exact| >= 2**-126     error in ulp = |y - exact| / ulp(exact), ulp: the spacing of float32
@@ -10,7 +12,7 @@ y is the result, exact the function in float64 of the same x (glibc's exp, withi
 
 The jitted functions are measured; tests/ops/test_activation.py says that they have the bits of
 the definition. `leaky` is held to x * float32(0.1) in float64. Takes a few minutes; writes
-bench/accuracy/activation_error.md.
+activation_error.md.
 """
 
 import math

@@ -44,7 +44,7 @@ from refquant.verification.declared import Declared
 from refquant.verification.enclosed import given
 from refquant.verification.golden.file import open_golden
 from refquant.verification.golden.record import record_golden
-from refquant.verification.judge import judge
+from refquant.verification.verdict import judge
 
 TABLE = Path(__file__).with_suffix(".md")
 Arrays = dict[str, np.ndarray]
@@ -103,7 +103,7 @@ def outputs_of(subject: Subject, graph: Any, names: Sequence[str]) -> Arrays:
 def verdict_of(subject: Subject, node: Node, arrays: Arrays) -> str:
     """The judgement of one node from its own inputs."""
     inputs = [given(arrays[name]) for name in node.inputs]
-    return judge(arrays[node.name], enclose(node, inputs, subject.declared), True).verdict
+    return judge(arrays[node.name], enclose(node, inputs, subject.declared), True).word
 
 
 def trial(subject: Subject, node: Node, fault: Fault, whole: bool) -> tuple[bool, Any] | None:

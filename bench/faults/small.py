@@ -16,7 +16,7 @@ from bench.faults.surgery import conv_of, read, write
 from refquant.graph.graph import INPUT
 from refquant.verification.bounds import enclose
 from refquant.verification.enclosed import given
-from refquant.verification.judge import judge
+from refquant.verification.verdict import judge
 
 DRAWS = 4
 Change = Callable[[Any, np.random.Generator], Any]
@@ -87,7 +87,7 @@ def small_lines(subject: Any, layers: int, counts: dict[str, Counter[str]]) -> N
 
 
 def count(counts: dict[str, Counter[str]], kind: str, y: np.ndarray, enclosed: Any) -> None:
-    counts.setdefault(kind, Counter())[judge(y, enclosed, True).verdict] += 1
+    counts.setdefault(kind, Counter())[judge(y, enclosed, True).word] += 1
 
 
 def with_weight_changed(

@@ -2,6 +2,7 @@
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from refquant.arrays.errors import BadInput, printable
 from refquant.cli.common import MODEL_HELP, add_verb, print_json, say, table
 
 if TYPE_CHECKING:
-    from refquant.verification.verify import Report
+    from refquant.verification.report import NodeRow, Report
 
 EXAMPLE = """
 refquant verify G.h5 theirs.npz                  tensors by name, every node given
@@ -124,17 +125,17 @@ def run_codes(options: argparse.Namespace) -> int:
     from refquant.formats.catalogue import load_model
     from refquant.verification.codes import EQUAL, NOT_GIVEN, compare_codes
     from refquant.verification.tensors.files import integers_of
+    from refquant.verification.verdict import of_codes
 
     rows = compare_codes(
         load_model(options.golden), load_model(options.codes), integers_of(options.other)
     )
-    wrong = [row for row in rows if row["explanation"] not in (EQUAL, NOT_GIVEN)]
-    missing = any(row["explanation"] == NOT_GIVEN for row in rows)
-    verdict = "wrong" if wrong else "undecided" if missing else "consistent"
-    first = wrong[0]["node"] if wrong else None
+    same = {EQUAL: True, NOT_GIVEN: None}
+    verdict, ground = of_codes(same.get(row["explanation"], False) for row in rows)
+    wrong = next((row for row in rows if row["explanation"] not in same), None)
+    first, cause = (wrong["node"], wrong["explanation"]) if wrong else (None, None)
     if options.json:
-        cause = wrong[0]["explanation"] if wrong else None
-        found = {"verdict": verdict, "first_wrong": first, "cause": cause}
+        found = {"verdict": verdict, "decided_by": ground, "first_wrong": first, "cause": cause}
         print_json({**found, "hypotheses": {}, "nodes": rows})
     else:
         show_codes(rows, options.all)
@@ -174,7 +175,15 @@ def show(report: "Report", every: bool) -> None:
     say("\nunder the hypotheses")
     for key, text in report.hypotheses.items():
         say(f"  {key}  {text}")
-    say(f"\n{report.verdict}" + (f": {report.first_wrong}" if report.first_wrong else ""))
+    say("\n" + conclusion(report))
+
+
+def conclusion(report: "Report") -> str:
+    """The last line: the verdict with the first wrong node, or with the ground of consistency."""
+    if report.first_wrong:
+        return f"{report.verdict}: {report.first_wrong}"
+    by = f" (by {report.decided_by})" if report.verdict == "consistent" else ""
+    return report.verdict + by
 
 
 def show_rows(report: "Report", every: bool) -> None:
@@ -195,14 +204,21 @@ def show_rows(report: "Report", every: bool) -> None:
     ]
     if rows:
         say(table(rows, header) + "\n")
-    count = Counter(row["verdict"] or "not given" for row in report.rows)
+    count = Counter(counted_as(row) for row in report.rows)
     say(", ".join(f"{n} {verdict}" for verdict, n in sorted(count.items())))
 
 
-def deviation_text(row: dict[str, Any]) -> str:
+def counted_as(row: "NodeRow") -> str:
+    """The words under which a row is counted: consistent by evidence is less than consistent."""
+    by_evidence = row["verdict"] == "consistent" and row["decided_by"] == "evidence"
+    return "consistent by evidence" if by_evidence else row["verdict"] or "not given"
+
+
+def deviation_text(row: "NodeRow") -> str:
     """How far a node's tensor is from the golden's: cosine, and elements by float32 steps."""
     cosine = "-" if row["cosine"] is None else f"{row['cosine']:.9f}"
-    steps = ", ".join(f"{name}: {count}" for name, count in row["ulps"].items() if count)
+    bins = row["ulps"] or {}
+    steps = ", ".join(f"{name}: {count}" for name, count in bins.items() if count)
     return f"cosine to the golden {cosine}, elements by float32 steps {steps}"
 
 
@@ -210,7 +226,7 @@ def number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, int | float) else str(value or "-")
 
 
-def show_wrong(row: dict[str, Any], every: bool) -> None:
+def show_wrong(row: "NodeRow", every: bool) -> None:
     """The first wrong node: where, how far, its worst element, the likely cause."""
     say(f"\nfirst wrong: {row['node']} ({row['op']})")
     if "where" in row:
@@ -233,7 +249,7 @@ def show_wrong(row: dict[str, Any], every: bool) -> None:
         say(f"  |{line}|")
 
 
-def show_sum(parts: dict[str, Any], every: bool) -> None:
+def show_sum(parts: Mapping[str, Any], every: bool) -> None:
     """The worst element's sum: its largest products, or all."""
     say(f"  = {parts['activation']}({parts['total']:.9g}), {parts['terms']} products and a bias:")
     say(f"    bias {parts['bias']:.9g}, products {parts['products']:.9g}")

@@ -16,6 +16,7 @@ Enclosed of an earlier node, so bounds B pass through:
                          w, h: (8 p d + 4 d**2) * anchor * (1 + g(4)) + g(4) |y|            (8)
     stored narrower      + u_s * (|y| + bound) + tiny                                       (9)
     flushed subnormals   + 2**-126                                                         (10)
+    the input x          (9) with B = 0 and without its oracle, and (10): it may be stored (11)
 
     e = 2**-21 and 4u: H5, as declared; 1.0999 is the largest slope of SiLU; sigmoid's is 1/4;
     g(k) = k u / (1 - k u); convolutions: bounds_conv.py
@@ -60,6 +61,14 @@ def narrowed(y: Enclosed, declared: Declared) -> Enclosed:
     if declared.flush:
         bound = bound + UNDERFLOW
     return Enclosed(y.value, bound)
+
+
+def enclose_input(x: NDArray[np.float32], declared: Declared) -> Enclosed:
+    """Equation (11): the golden's input x (N, 3, H, W), as the other side may give it."""
+    value = np.asarray(x, np.float64)
+    stored = declared.stored
+    own = 0.0 if stored.name == "float32" else stored.u * abs(value) + stored.tiny
+    return Enclosed(value, np.broadcast_to(own + UNDERFLOW * declared.flush, value.shape))
 
 
 def activated(name: str, z: Enclosed, declared: Declared) -> Enclosed:
@@ -174,8 +183,8 @@ def convolved(node: Node, inputs: list[Enclosed], declared: Declared) -> Enclose
     return activated(node.attributes["activation"], z, declared)
 
 
-Rule = Callable[[Node, list[Enclosed], Declared], Enclosed]
-BOUNDS: dict[str, Rule] = {
+EncloseNode = Callable[[Node, list[Enclosed], Declared], Enclosed]
+BOUNDS: dict[str, EncloseNode] = {
     "conv": convolved,
     "batch_norm": normalized,
     "silu": elementwise,

@@ -42,13 +42,35 @@ UNDERFLOW = 2.0**-126  # below it, a flushing unit gives zero
 
 
 class Declared(NamedTuple):
-    """The declaration; the defaults are a plain float32 implementation of the folded network.
+    """What the other side declares about its arithmetic.
 
-    storage, accumulator    names in FLOAT_TYPES
-    algorithm    direct, or any: Winograd F(2,3) and F(4,3) and FFT are allowed too
-    folded       whether weights are the golden's own; False: each side folded, or did not
-    flush        whether subnormal numbers may be flushed to zero, going in and coming out
-    sigmoid      (absolute, relative in u): numerics of onnxruntime need an absolute 1.5e-7
+    The defaults are a plain float32 implementation of the folded network. A wider declaration
+    excuses more, so less is found.
+
+    Parameters
+    ----------
+    storage : str, default "float32"
+        The type in which tensors and weights are stored: float32, float16, bfloat16, tf32 or
+        float32-truncated.
+    accumulator : str, default "float32"
+        The type in which sums are accumulated, one of the same.
+    algorithm : str, default "direct"
+        "direct" sums in any order; with "any" Winograd F(2,3) and F(4,3) and FFT are allowed too.
+    folded : bool, default True
+        Whether the weights are the golden's own; False where each side folded batch norms,
+        branches and implicit layers by itself, or did not.
+    flush : bool, default False
+        Whether subnormal numbers may be flushed to zero, going in and coming out.
+    sigmoid : tuple of float, default (2**-21, 4)
+        The error of its sigmoid: absolute, and relative in units of u * sigmoid, where u is the
+        unit roundoff. The numerics of onnxruntime need an absolute 1.5e-7.
+
+    Examples
+    --------
+    >>> from refquant.verification.declared import Declared
+    >>> declared = Declared(storage="float16", accumulator="float32")
+    >>> declared.hypotheses()["H3"]
+    'stored as float16, accumulated in float32'
     """
 
     storage: str = "float32"
@@ -59,7 +81,18 @@ class Declared(NamedTuple):
     sigmoid: tuple[float, float] = (2.0**-21, 4.0)
 
     def checked(self) -> "Declared":
-        """Itself; BadInput where a name is unknown or a number is no bound."""
+        """Return itself where every name is known and every number can be a bound.
+
+        Returns
+        -------
+        Declared
+            Itself.
+
+        Raises
+        ------
+        BadInput
+            A name is unknown, or a number is no bound.
+        """
         FLOAT_TYPES[self.storage], FLOAT_TYPES[self.accumulator]
         if self.algorithm not in ALGORITHMS:
             raise BadInput(f"algorithm={self.algorithm!r}", f"choose {' | '.join(ALGORITHMS)}")
@@ -69,10 +102,12 @@ class Declared(NamedTuple):
 
     @property
     def stored(self) -> FloatType:
+        """The type of `storage`."""
         return FLOAT_TYPES[self.storage]
 
     @property
     def summed(self) -> FloatType:
+        """The type of `accumulator`."""
         return FLOAT_TYPES[self.accumulator]
 
     @property
@@ -81,7 +116,13 @@ class Declared(NamedTuple):
         return max(self.stored.u, self.summed.u)
 
     def hypotheses(self) -> dict[str, str]:
-        """H1 to H6 in words."""
+        """Return H1 to H6 in words.
+
+        Returns
+        -------
+        dict of str to str
+            The hypotheses by their names.
+        """
         absolute, relative = self.sigmoid
         any_way = "direct sums, Winograd F(2,3) or F(4,3), or FFT"
         folded = "batch norms, branches and implicit layers are folded, as in the golden"

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.verification.report import NodeRow
+
 Float32 = NDArray[np.float32]
 BINS = ("0", "1", "2", "3-4", "5-8", "9-16", "17-64", "65-1024", "more")
 EDGES = (0, 1, 2, 4, 8, 16, 64, 1024)
@@ -34,11 +36,11 @@ def ulp_histogram(a: Float32, b: Float32) -> dict[str, int]:
     return {name: int(count) for name, count in zip(BINS, counts, strict=True)}
 
 
-def deviation(found: NDArray[Any], golden: Float32) -> dict[str, Any]:
-    """All of it, as plain data."""
+def deviation(found: NDArray[Any], golden: Float32) -> NodeRow:
+    """All of it, as a part of a row."""
     finite = np.isfinite(found) & np.isfinite(golden)
     a, b = found[finite].astype(np.float64), golden[finite].astype(np.float64)
-    result: dict[str, Any] = {"nonfinite": int(found.size - a.size)}
+    result: NodeRow = {"nonfinite": int(found.size - a.size)}
     if not a.size:
         return {**result, "max_abs": None, "sqnr_db": None, "cosine": None, "ulps": None}
     with np.errstate(over="ignore"):

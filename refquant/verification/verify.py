@@ -3,27 +3,19 @@
     verify(golden, other) -> Report(verdict, hypotheses, first_wrong, cause, rows)
 
 A row per node of the golden:
-    given           its tensor was found (mapping.py): judged by judge.py, locally if its inputs
-                    were given too, otherwise over the segment back to the nearest given ones
+    given           its tensor was found (mapping.py): it is judged locally if its inputs were
+                    given too, otherwise over the segment back to the nearest given ones
     missing         no tensor; covered if a later given one was recomputed through it
 An input tensor that is missing is the golden's (H6); one that is given must equal it, up to the
-declared storage. For what only evidence can decide, evidence.py compares the deviation from the
-golden with that of legitimate variants.
+declared storage. What only evidence can decide is compared with legitimate variants (evidence.py).
 
-    wrong           a row is wrong                                                          (1)
-    implausible     else, if a row is implausible                                           (2)
-    undecided       else, if a row is undecided, or a node is neither given nor covered     (3)
-    consistent      otherwise                                                               (4)
-
-job.py makes the rows.
+rows.py makes the rows; verdict.py has every rule by which a row and the whole get their verdict.
 """
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,32 +27,15 @@ from refquant.formats.hdf5.node_json import group_of
 from refquant.graph.graph import INPUT, Model
 from refquant.graph.shapes import predictions_of, shapes_of
 from refquant.verification.declared import Declared
-from refquant.verification.evidence import weigh
+from refquant.verification.evidence import weighed
 from refquant.verification.golden.file import Golden, open_golden
-from refquant.verification.job import Job, Row
-from refquant.verification.judge import CONSISTENT, IMPLAUSIBLE, UNDECIDED, WRONG
 from refquant.verification.mapping import Match, Wanted, match_all
+from refquant.verification.report import NodeRow, Report
+from refquant.verification.rows import Verification
 from refquant.verification.tensors.files import tensors_of
 from refquant.verification.tensors.tensor import Tensor
 from refquant.verification.variants import VARIANTS
-
-
-@dataclass(frozen=True)
-class Report:
-    """The verdict over all rows; `rows` are plain data, one per node."""
-
-    verdict: str
-    hypotheses: Mapping[str, str]
-    first_wrong: str | None
-    cause: str | None
-    rows: Sequence[Row]
-    unused: Sequence[str]
-
-    def as_json(self) -> dict[str, Any]:
-        """The object of `refquant verify --json`."""
-        names = ("verdict", "hypotheses", "first_wrong", "cause")
-        plain = {name: getattr(self, name) for name in names}
-        return {**plain, "nodes": list(self.rows), "unused_tensors": list(self.unused)}
+from refquant.verification.verdict import WRONG, Verdict, of_whole
 
 
 def verify(
@@ -75,12 +50,80 @@ def verify(
     variants: int = VARIANTS,
     blame: bool = True,
 ) -> Report:
-    """Judge OTHER against a golden file; see the file's docstring.
+    """Judge another implementation against a golden file.
 
-    model     where the golden holds none; its content must be the golden's
-    only      patterns of node names: others are neither judged nor missed, but their tensors are
-              taken as the inputs that they are
-    variants  forward passes for evidence, 0 for none
+    Every tensor that it gives is recomputed from its own inputs in float64 and compared with an
+    a-priori bound, so an early mistake does not accuse later nodes.
+
+    Parameters
+    ----------
+    golden : path
+        A file that `record_golden` wrote, in HDF5.
+    other : path
+        The tensors of the other side: an `.npz`, HDF5, `.npy`, a folder of `.npy`, or an `.onnx`,
+        which is run in onnxruntime. Floats of 16, 32 or 64 bits.
+    model : Model, optional
+        The model of the golden where that holds none; its content must be the golden's.
+    declared : Declared, optional
+        The arithmetic that the other side declares; by default float32 sums of the folded network.
+    mapping : mapping of str to str, optional
+        Their names by ours, ``{"model.0.conv": "their name"}``; by default names are found.
+    layout : str, default "auto"
+        The axes of their tensors: NCHW, NHWC or NAHWE of maps, NRE or NER of predictions.
+    only : sequence of str, default ("*",)
+        Patterns of node names. Others are neither judged nor missed, but their tensors are taken
+        as the inputs that they are.
+    variants : int, default 32
+        Forward passes for evidence, 0 for none.
+    blame : bool, default True
+        Whether the usual mistake behind a wrong node is sought.
+
+    Returns
+    -------
+    Report
+        The verdict, what decided it, and a row for each node.
+
+    Raises
+    ------
+    BadInput
+        A file is damaged or not of its kind, a name is unknown, or no tensor is a node's.
+
+    See Also
+    --------
+    record_golden : Write the golden file.
+
+    Notes
+    -----
+    A node is wrong where ``|y^ - value| > bound`` for an element of its tensor y^. Under the
+    hypotheses of the report that is a theorem [1]_; all rules are in
+    `refquant.verification.verdict`.
+
+    References
+    ----------
+    .. [1] C.-P. Jeannerod and S. M. Rump, "Improved error bounds for inner products in
+       floating-point arithmetic", SIAM J. Matrix Anal. Appl. 34(2), 2013.
+
+    Examples
+    --------
+    A port that forgets the bias of one of the three heads:
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import refquant
+    >>> model = refquant.load_model("demo")
+    >>> x = np.arange(3 * 64 * 64, dtype=np.float32).reshape(1, 3, 64, 64) / 12288
+    >>> theirs = {node.name: y for node, y in refquant.walk(model, x)}
+    >>> bias = model["model.105.m.0"].arrays["bias"]
+    >>> theirs["model.105.m.0"] = theirs["model.105.m.0"] - bias[:, None, None]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     golden, other = f"{folder}/golden.h5", f"{folder}/theirs.npz"
+    ...     content = refquant.record_golden(model, x, golden)
+    ...     np.savez(other, **theirs)
+    ...     report = refquant.verify(golden, other, only=["model.105.m.*"])
+    >>> report.verdict, report.decided_by, report.first_wrong, report.cause
+    ('wrong', 'theorem', 'model.105.m.0', 'bias missing')
+    >>> [row["verdict"] for row in report.rows]
+    ['wrong', 'consistent', 'consistent']
     """
     declared.checked()  # before anything is run
     with open_golden(Path(golden)) as opened:
@@ -94,10 +137,10 @@ def verify(
         if not set(matches) & chosen - {INPUT}:
             remedy = "give outputs, a model's by refquant golden MODEL IMAGE, or see --map"
             raise BadInput(other, "no tensor is a node's", remedy)
-        job = Job(opened, checked, x, matches, declared, chosen)
-        rows = list(job.rows(blame))
-        if variants and any(row["verdict"] == UNDECIDED for row in rows):
-            weigh(rows, checked, x, job.outputs, declared, variants)
+        verification = Verification(opened, checked, x, matches, declared, chosen)
+        rows = list(verification.rows(blame))
+        if variants:
+            rows = weighed(rows, checked, x, verification.outputs, declared, variants)
     used = {match.tensor.name for match in matches.values()}
     return report(rows, declared, [t.name for t in tensors if t.name not in used])
 
@@ -166,13 +209,9 @@ def check_shapes(golden: Golden, model: Model, x: NDArray[np.float32]) -> None:
             raise BadInput(golden.path, problem, "make it again")
 
 
-def report(rows: list[Row], declared: Declared, unused: list[str]) -> Report:
-    """Rules (1) to (4)."""
-    verdicts = {row["verdict"] for row in rows}
-    overall = next((v for v in (WRONG, IMPLAUSIBLE, UNDECIDED) if v in verdicts), CONSISTENT)
-    if verdicts <= {None}:
-        overall = UNDECIDED
-    wrong = next((row for row in rows if row["verdict"] == WRONG), None)
-    first = wrong["node"] if wrong else None
-    cause = wrong.get("cause") if wrong else None
-    return Report(overall, declared.hypotheses(), first, cause, rows, unused)
+def report(rows: Sequence[NodeRow], declared: Declared, unused: Sequence[str]) -> Report:
+    """The whole of the rows."""
+    word, ground = of_whole([Verdict(row["verdict"], row["decided_by"]) for row in rows])
+    wrong = [row for row in rows if row["verdict"] == WRONG]
+    first, cause = (wrong[0]["node"], wrong[0].get("cause")) if wrong else (None, None)
+    return Report(word, declared.hypotheses(), first, cause, rows, unused, ground)

@@ -1,10 +1,9 @@
 """Where a node is wrong: its worst element with its whole sum, and a picture of all of them.
 
-    excess = |y^ - value| / bound             the worst element has the largest               (1)
-
-The sum of a convolution's element: the products of its window, largest first, and the bias; what
-is missing or doubled in y^ is often one of its lines. All of them for the first wrong node, MOST
-for later ones. The picture has a cell per block of pixels: " .:-=+*#%@" by the share of wrong
+The worst element has the largest share of its bound (verdict.py, equation 1); nothing is decided
+here. The sum of a convolution's element: the products of its window, largest first, and the bias;
+what is missing or doubled in y^ is often one of its lines. All of them for the first wrong node,
+MOST for later ones. The picture has a cell per block of pixels: " .:-=+*#%@" by the share of wrong
 elements there over all images and channels; an edge, a corner or a stripe of tiles is seen at
 once.
 """
@@ -19,24 +18,11 @@ from numpy.typing import NDArray
 from refquant.graph.graph import Node, array_of
 from refquant.ops.conv import pad
 from refquant.verification.enclosed import Enclosed
+from refquant.verification.verdict import excess_of
 
 SHADES = " .:-=+*#%@"
 MOST = 12  # products of a later wrong node
 WIDTH, HEIGHT = 48, 16
-
-
-def excess_of(found: NDArray[Any], enclosed: Enclosed) -> NDArray[np.float64]:
-    """Equation (1): above 1 is wrong, NaN is not to be decided. A NaN in y^ counts as infinite."""
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        off = abs(np.asarray(found, np.float64) - enclosed.value)
-        ratio = np.where(off <= enclosed.bound, np.minimum(off / enclosed.bound, 1), np.inf)
-        ratio = np.where(
-            (off > enclosed.bound) & (enclosed.bound > 0), off / enclosed.bound, ratio
-        )
-        ratio = np.where(off == 0, 0.0, ratio)
-    known = np.isfinite(enclosed.value) & np.isfinite(enclosed.bound)
-    ratio = np.where(known & ~np.isfinite(found), np.inf, ratio)
-    return np.where(known, ratio, np.nan)
 
 
 def worst_element(

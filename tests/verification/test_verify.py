@@ -433,7 +433,7 @@ def test_the_verb_s_exit_codes_and_json(capsys, golden, right, tmp_path):
     assert main(["verify", str(golden), str(tmp_path / "right.npz"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert set(result) == {
-        "verdict", "hypotheses", "first_wrong", "cause", "nodes", "unused_tensors",
+        "verdict", "decided_by", "hypotheses", "first_wrong", "cause", "nodes", "unused_tensors",
     }  # fmt: skip
     assert sorted(result["hypotheses"]) == ["H1", "H2", "H3", "H4", "H5", "H6"]
     wrong = {**right, "model.1.conv": -right["model.1.conv"]}

@@ -25,7 +25,7 @@ from refquant.verification.blame.trial import (
     with_arrays,
     with_attributes,
 )
-from refquant.verification.bounds import activated
+from refquant.verification.bounds import activated, enclose
 from refquant.verification.declared import Declared
 from refquant.verification.enclosed import Enclosed
 
@@ -176,8 +176,6 @@ def padding_mode(node: Node, inputs: Inputs) -> Iterator[Trial]:
 
 def channels_permuted(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
     """Whether every channel of y^ is one of the right channels, each taken once."""
-    from refquant.verification.bounds import enclose
-
     y = enclose(node, inputs, declared)
     if y.value.shape != found.shape or found.shape[1] < 2:
         return False

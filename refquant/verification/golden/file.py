@@ -38,6 +38,7 @@ from h5py import h5g
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.formats.catalogue import load_model
 from refquant.formats.hdf5.check import (
     ARRAY_NAME,
     MOST_ARRAYS,
@@ -75,7 +76,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Record:
+class OutputRecord:
     """What a golden knows of an output. statistics: min, max, mean, rms of the finite values,
     and how many are not finite."""
 
@@ -155,7 +156,7 @@ class Golden:
                 self.datasets[name] = {item.name.decode("ascii"): item for item in links}
                 self.groups[name] = group
         found.sort(key=lambda item: item.index)
-        self.records: Mapping[str, Record] = {item.name: item for item in found}
+        self.records: Mapping[str, OutputRecord] = {item.name: item for item in found}
         if [item.index for item in found] != list(range(len(found))) or INPUT not in self.groups:
             raise BadInput(path, "the indices of the nodes are not 0, 1, 2, ...")
 
@@ -188,8 +189,6 @@ class Golden:
         if not self.has(INPUT, "model"):
             name = self.root["model"].get("name")
             raise BadInput(self.path, "holds no model", f"name it with --model (it was {name!r})")
-        from refquant.formats.catalogue import load_model
-
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.h5"
             self.array(INPUT, "model").tofile(path)
@@ -238,12 +237,12 @@ def read_root(text: bytes, path: Path) -> Mapping[str, Any]:
     return root
 
 
-def record_of(name: str, text: bytes, where: str) -> Record:
-    """A node's JSON as a Record."""
+def record_of(name: str, text: bytes, where: str) -> OutputRecord:
+    """A node's JSON as a OutputRecord."""
     content = record(decode(text, where), NODE, where)
     inputs = all_typed(content["inputs"], str, f"{where}, inputs")
     shape = all_typed(content["shape"], int, f"{where}, shape")
-    return Record(
+    return OutputRecord(
         name,
         content["op"],
         inputs,

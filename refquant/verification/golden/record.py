@@ -36,7 +36,7 @@ from refquant.ops.nms import candidates, nms
 from refquant.verification.golden.file import (
     FORMAT,
     FORMAT_VERSION,
-    Record,
+    OutputRecord,
     content_sha256,
     digest,
     statistics,
@@ -66,11 +66,58 @@ def record_golden(
     with_model: bool = True,
     threads: int = 1,
 ) -> str:
-    """Write the golden file and return its content_sha256.
+    """Write a golden file: what a network does with one input, node by node.
 
-    keep        patterns of node names whose outputs are kept; () keeps digests and statistics
-    size        longer side of the network's input in pixels, for pictures (default: the model's)
-    with_model  whether the file holds the model, so that it can be verified against by itself
+    Parameters
+    ----------
+    model : Model
+        The network; its nodes are walked in arithmetic version 1.
+    image : path or ndarray
+        A picture's file, pixels (H, W, 3) uint8 RGB, or an input tensor (N, 3, H, W) float32.
+        Pictures are letterboxed as `detect` does it.
+    path : path
+        The file to write. It appears when it is complete, or not at all.
+    keep : sequence of str, default ("*",)
+        Patterns of the names of the nodes whose outputs are kept; ``()`` keeps the digests and
+        the statistics alone. The hash is the same for all of them.
+    size : int, optional
+        The longer side of the network's input in pixels, for pictures; by default the model's.
+    npz : bool, default False
+        Write an `.npz`, without the model, instead of HDF5.
+    with_model : bool, default True
+        Whether the file holds the model, so that it can be verified against by itself.
+    threads : int, default 1
+        Threads of the engine; no bit depends on it.
+
+    Returns
+    -------
+    str
+        The content_sha256 of the golden: the same on every machine, in both formats.
+
+    Raises
+    ------
+    BadInput
+        The image cannot be read or is none of the three forms, a pattern fits no node, or the
+        file cannot be written.
+
+    See Also
+    --------
+    verify : Judge another implementation against the golden.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import refquant
+    >>> model = refquant.load_model("demo")
+    >>> x = np.arange(3 * 64 * 64, dtype=np.float32).reshape(1, 3, 64, 64) / 12288
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     whole = refquant.record_golden(model, x, f"{folder}/golden.h5")
+    ...     digests = refquant.record_golden(model, x, f"{folder}/digests.h5", keep=())
+    >>> whole[:16]
+    '081849131eec3d12'
+    >>> digests == whole
+    True
     """
     for pattern in keep:
         if not any(fnmatchcase(node.name, pattern) for node in model.nodes):
@@ -122,10 +169,10 @@ def put_nodes(
     return entries, y
 
 
-def record_of(node: Node, index: int, y: Float32) -> Record:
+def record_of(node: Node, index: int, y: Float32) -> OutputRecord:
     """The record of a node's output."""
     shape = tuple(int(size) for size in y.shape)
-    return Record(node.name, node.op, node.inputs, index, shape, digest(y), statistics(y))
+    return OutputRecord(node.name, node.op, node.inputs, index, shape, digest(y), statistics(y))
 
 
 def put_whole(
@@ -134,7 +181,7 @@ def put_whole(
     """The group of the input: the tensor, the detections and the model."""
     x = source.x
     shape = tuple(int(size) for size in x.shape)
-    record = Record(INPUT, "input", (), 0, shape, digest(x), statistics(x))
+    record = OutputRecord(INPUT, "input", (), 0, shape, digest(x), statistics(x))
     found = detections(source, predictions)
     sink.put(INPUT, {"output": x, **found, **stored}, record.as_json())
     entries: list[Entry] = [(INPUT, "<f4", shape, record.sha256)]

@@ -1,0 +1,158 @@
+"""The rules of a verdict, by their numbers in verdict.py, on numbers that fit in the head."""
+
+import json
+
+import numpy as np
+import pytest
+from small_model import JOINED, STEM, small_model
+
+from refquant.cli import verify as verb
+from refquant.engine.walk import walk
+from refquant.verification import verdict
+from refquant.verification.declared import Declared
+from refquant.verification.enclosed import Enclosed
+from refquant.verification.golden.record import record_golden
+from refquant.verification.report import Report
+from refquant.verification.verdict import Verdict, Whole, excess_of, judge, of_whole, weigh
+from refquant.verification.verify import verify
+
+
+def enclosed(value, bound) -> Enclosed:
+    return Enclosed(np.array(value, float), np.array(bound, float))
+
+
+def decided(found, value, bound, local=True) -> tuple[str | None, str | None]:
+    """The word and the ground of a node."""
+    return judge(np.array(found), enclosed(value, bound), local)[:2]
+
+
+def test_the_share_of_a_bound_of_a_worked_example():  # (1)
+    y = enclosed([4.0, 4.0, 4.0, 4.0, 4.0], [2.0, 2.0, 0.0, 0.0, np.inf])
+    share = excess_of(np.array([5.0, 10.0, 4.0, 4.5, 4.0]), y)
+    assert share.tolist()[:4] == [0.5, 3.0, 0.0, np.inf]
+    assert np.isnan(share[4])
+    strange = excess_of(np.array([np.nan, np.inf]), enclosed([4.0, 4.0], [2.0, np.inf]))
+    assert strange[0] == np.inf
+    assert np.isnan(strange[1])
+
+
+def test_a_node_without_a_tensor():  # (2), (3)
+    assert verdict.of_missing(covered=False, is_input=True)[:2] == (None, None)
+    assert verdict.of_missing(covered=True, is_input=False)[:2] == (None, None)
+    assert verdict.of_missing(covered=False, is_input=False)[:2] == ("undecided", None)
+
+
+def test_a_tensor_that_cannot_be_the_node_s():  # (4), (5)
+    assert verdict.of_unusable("shape [1]") == ("wrong", "definition", "shape [1]")
+    assert verdict.of_unknown_inputs()[:2] == ("undecided", None)
+
+
+def test_a_broken_bound_is_a_theorem_even_where_others_are_unknown():  # (6), (7)
+    assert decided([4.0, 7.0], [4.0, 4.0], [2.0, 2.0]) == ("wrong", "theorem")
+    assert decided([4.0, 7.0], [4.0, 4.0], [np.inf, 2.0]) == ("wrong", "theorem")
+    assert decided([4.0, 7.0], [4.0, 4.0], [np.inf, 3.0]) == ("undecided", None)
+
+
+def test_a_bound_that_was_passed_on_only_disproves():  # (8)
+    assert decided([7.0], [4.0], [2.0], local=False) == ("wrong", "theorem")
+    assert decided([5.0], [4.0], [2.0], local=False) == ("undecided", None)
+    assert decided([5.0], [4.0], [2.0], local=True) == ("consistent", "theorem")
+
+
+def test_a_bound_that_zeros_would_keep_proves_nothing():  # (9), (10)
+    assert decided([0.0, 1.0], [1.0, -1.0], [1.0, 2.0]) == ("undecided", None)
+    assert decided([0.5, 1.0], [1.0, -1.0], [0.5, 2.0]) == ("consistent", "theorem")
+    assert decided([0.0, 0.0], [0.0, 0.0], [1.0, 1.0]) == ("consistent", "theorem")
+
+
+def test_evidence_of_worked_examples():  # (11) to (14)
+    assert weigh(None, finite=True)[:2] == ("undecided", None)
+    assert weigh(8.1, finite=True)[:2] == ("implausible", "evidence")
+    assert weigh(8.0, finite=True)[:2] == ("undecided", None)
+    assert weigh(1.0, finite=True)[:2] == ("consistent", "evidence")
+    assert weigh(1.0, finite=False)[:2] == ("undecided", None)
+
+
+PROVEN, SHOWN = Verdict("consistent", "theorem"), Verdict("consistent", "evidence")
+COVERED, OPEN = Verdict(None), Verdict("undecided")
+BROKEN, SHAPE = Verdict("wrong", "theorem"), Verdict("wrong", "definition")
+FAR = Verdict("implausible", "evidence")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "whole"),
+    [
+        ([], ("undecided", None)),
+        ([COVERED], ("undecided", None)),
+        ([PROVEN, COVERED], ("consistent", "theorem")),
+        ([PROVEN, SHOWN, COVERED], ("consistent", "evidence")),
+        ([PROVEN, SHOWN, OPEN], ("undecided", None)),
+        ([PROVEN, FAR, OPEN], ("implausible", "evidence")),
+        ([FAR, SHAPE, OPEN], ("wrong", "definition")),
+        ([SHAPE, BROKEN, SHOWN], ("wrong", "theorem")),
+    ],
+)
+def test_the_whole_is_as_grave_as_its_gravest_node(nodes, whole):  # (15), (16)
+    assert of_whole(nodes) == Whole(*whole)
+    assert of_whole(nodes[::-1]) == Whole(*whole)
+
+
+def test_codes_are_ours_or_not():  # (17)
+    assert verdict.of_codes([True, True]) == ("consistent", "definition")
+    assert verdict.of_codes([True, None]) == ("undecided", None)
+    assert verdict.of_codes([True, None, False]) == ("wrong", "definition")
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory):
+    """A golden of two nodes, with the tensors of a right implementation."""
+    path = tmp_path_factory.mktemp("golden") / "g.h5"
+    x = np.random.default_rng(0).random((1, 3, 32, 32), np.float32)
+    record_golden(small_model(), x, path)
+    return path, {node.name: y for node, y in walk(small_model(), x)}
+
+
+def report_of(golden, tmp_path, arrays, **options) -> Report:
+    np.savez(tmp_path / "other.npz", **arrays)
+    return verify(golden[0], tmp_path / "other.npz", blame=False, **options)
+
+
+def test_consistent_by_theorem_and_by_evidence_are_told_apart(golden, tmp_path, capsys):
+    right = golden[1]
+    last = list(right)[-1]
+    proven = report_of(golden, tmp_path, right)
+    shown = report_of(golden, tmp_path, {last: right[last]})
+    assert (proven.verdict, proven.decided_by) == ("consistent", "theorem")
+    assert (shown.verdict, shown.decided_by) == ("consistent", "evidence")
+    for report, count in ((proven, f"{len(right)} consistent"), (shown, "1 consistent by ev")):
+        verb.show(report, every=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-1] == f"consistent (by {report.decided_by})"
+        assert sum(line.startswith(count) for line in lines) == 1
+        assert report.as_json()["decided_by"] == report.decided_by
+        json.dumps(report.as_json(), allow_nan=False)
+
+
+def test_every_row_says_what_decided_it(golden, tmp_path):
+    right = golden[1]
+    arrays = {STEM: right[STEM], JOINED: right[JOINED][:, :, 1:]}
+    found = {
+        row["node"]: (row["verdict"], row["decided_by"])
+        for row in report_of(golden, tmp_path, arrays, variants=0).as_json()["nodes"]
+    }
+    assert found["images"] == (None, None)
+    assert found[STEM] == ("consistent", "theorem")
+    assert found[JOINED] == ("wrong", "definition")
+    assert {ground for word, ground in found.values() if word == "undecided"} <= {None}
+    wrong = report_of(golden, tmp_path, {**right, STEM: right[STEM] + np.float32(1)})
+    assert (wrong.verdict, wrong.decided_by) == ("wrong", "theorem")
+
+
+def test_nothing_is_decided_where_the_verdict_is_undecided(golden, tmp_path):
+    right = golden[1]
+    last = list(right)[-1]
+    report = report_of(golden, tmp_path, {last: right[last]}, variants=0)
+    assert (report.verdict, report.decided_by) == ("undecided", None)
+    near = report_of(golden, tmp_path, {last: right[last]}, declared=Declared(storage="float16"))
+    assert all((row["decided_by"] is None) == (row["verdict"] in (None, "undecided"))
+               for row in near.rows)  # fmt: skip

@@ -81,7 +81,9 @@ def add_declared(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     if options.codes:
-        return run_codes(options)
+        from refquant.cli.verify_codes import verdict_of_codes
+
+        return exit_code(verdict_of_codes(options), options.allow_undecided)
     if options.variants and options.variants < 32:
         raise BadInput(f"--variants {options.variants}", "fewer than 32 are no evidence: 0 or 32")
     report = report_of(options)
@@ -118,41 +120,6 @@ def report_of(options: argparse.Namespace) -> "Report":
         variants=options.variants,
         blame=not options.no_blame,
     )
-
-
-def run_codes(options: argparse.Namespace) -> int:
-    """Compare another quantizer's codes and scales with a quantized model's."""
-    from refquant.formats.catalogue import load_model
-    from refquant.verification.codes import EQUAL, NOT_GIVEN, compare_codes
-    from refquant.verification.tensors.files import integers_of
-    from refquant.verification.verdict import of_codes
-
-    rows = compare_codes(
-        load_model(options.golden), load_model(options.codes), integers_of(options.other)
-    )
-    same = {EQUAL: True, NOT_GIVEN: None}
-    verdict, ground = of_codes(same.get(row["explanation"], False) for row in rows)
-    wrong = next((row for row in rows if row["explanation"] not in same), None)
-    first, cause = (wrong["node"], wrong["explanation"]) if wrong else (None, None)
-    if options.json:
-        found = {"verdict": verdict, "decided_by": ground, "first_wrong": first, "cause": cause}
-        print_json({**found, "hypotheses": {}, "nodes": rows})
-    else:
-        show_codes(rows, options.all)
-        say(f"\n{verdict}" + (f": {first}" if first else ""))
-    return exit_code(verdict, options.allow_undecided)
-
-
-def show_codes(rows: list[dict[str, Any]], every: bool) -> None:
-    """The layers that were given, or all."""
-    from refquant.verification.codes import NOT_GIVEN
-
-    keys = ("node", "codes", "differ", "largest", "scales", "explanation")
-    given = [row for row in rows if every or row["explanation"] != NOT_GIVEN]
-    header = ("layer", *keys[1:])
-    say(table([[str(row.get(key, "-")) for key in keys] for row in given], header))
-    if len(given) < len(rows):
-        say(f"\n{len(rows) - len(given)} layers not given")
 
 
 def exit_code(verdict: str, allow_undecided: bool) -> int:

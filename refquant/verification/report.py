@@ -70,9 +70,11 @@ class NodeRow(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict over all nodes.
+    """The verdict over all nodes, and the row of each.
 
-    Attributes
+    `verify` makes it; it holds plain data, and two reports of the same files are equal.
+
+    Parameters
     ----------
     verdict : str
         "wrong", "implausible", "undecided" or "consistent".
@@ -107,7 +109,7 @@ class Report:
     decided_by: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object that `refquant verify --json` prints.
+        """Return what `refquant verify --json` prints, as one object.
 
         Returns
         -------

@@ -43,8 +43,8 @@ What the grounds prove, and what they do not:
     definition  nothing is rounded, so what is not the same is another thing: a shape, a code
     evidence    a right y^ is one more draw of the same kind as n variants, so k > 1 has the odds
                 1 : n at one node. IMPLAUSIBLE_K leaves room for what the variants do not vary
-                (the exp of other libraries, fused operations); bench/verdicts.md has how far
-                right runtimes go
+                (the exp of other libraries, fused operations); bench/verdicts/accused.md has how
+                far right runtimes go
 """
 
 from collections.abc import Collection, Iterable

@@ -153,7 +153,7 @@ def test_the_verb_compares_an_export_with_its_model(capsys, tmp_path):
     command = ["verify", str(tmp_path / "q.h5"), str(tmp_path / "q.npz"), "--json"]
     assert main([*command, "--codes", str(tmp_path / "m.h5")]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["verdict"] == "consistent"
+    assert (result["verdict"], result["decided_by"]) == ("consistent", "definition")
     assert len(result["nodes"]) == sum(node.op == "conv" for node in model.nodes)
     with np.load(tmp_path / "q.npz") as arrays:
         changed = dict(arrays)

@@ -68,6 +68,9 @@ def record_golden(
 ) -> str:
     """Write a golden file: what a network does with one input, node by node.
 
+    Other implementations are judged against it. It holds the input tensor, the output of each
+    node, their digests, the detections and the model.
+
     Parameters
     ----------
     model : Model

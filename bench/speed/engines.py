@@ -194,7 +194,7 @@ def answer(request: str, forward: Any) -> str:
 def main() -> None:
     engine, name, threads = sys.argv[1:]
     forward = ENGINES[engine](name, image(), int(threads))
-    print("ready", Path(package.__file__).parents[1], flush=True)
+    print("ready", Path(package.__file__).resolve().parents[1], flush=True)
     for line in sys.stdin:
         print(answer(line.strip(), forward), flush=True)
 

@@ -100,7 +100,7 @@ class Engine:
             cwd=folder,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
         )
-        if self.answer() != f"ready {folder}":
+        if self.answer() != f"ready {folder.resolve()}":
             raise SystemExit(f"{name} does not run, or not with the package in {folder}")
 
     def answer(self) -> str:

@@ -8,6 +8,7 @@ The first bytes of a file say what it is; where they say nothing, its suffix doe
 format is imported when it is used, so that importing this file costs nothing.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -219,6 +220,8 @@ def format_of(path: Path) -> Format:
 def first_bytes(path: Path) -> bytes:
     """The first 64 bytes of a regular file; whatever is no such file raises BadInput."""
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            path.stat()  # tells what `exists`, since Python 3.14, takes for absence
         if path.is_dir():
             raise BadInput(path, "is a directory", "name a model file")
         if not path.exists():

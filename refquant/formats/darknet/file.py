@@ -13,6 +13,7 @@ without folding want eps=1e-3; whether a file's were, no file says. Compare dete
 Source  the cfg files of YOLOv7, and what Darknet's reader of weights does.
 """
 
+import contextlib
 import hashlib
 import os
 import struct
@@ -68,6 +69,8 @@ def read(path: Path, *, fold: bool = True, eps: float | None = None) -> Model:
 def bytes_of(path: Path, most: int) -> bytes:
     """The content of a file, at most `most` + 1 bytes of it."""
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            path.stat()  # tells what `is_file`, since Python 3.14, takes for absence
         if not path.is_file():
             raise BadInput(path, "does not exist", "NAME.cfg and NAME.weights belong together")
         with path.open("rb") as stream:

@@ -218,7 +218,7 @@ def test_codes_that_do_not_fit_their_description_are_refused(case, tmp_path):
 def test_bits_after_the_last_code_are_refused(tmp_path):
     # The head has 6 * 2 weights: 36 bits in 5 bytes.
     model = quantize_model(small_model(np.ones((1, 3, 8, 8), np.float32)), uniform(bits=3))
-    change = set_array(f"{HEAD}/codes", lambda x: np.append(x[:-1], x[-1] | 0x80))
+    change = set_array(f"{HEAD}/codes", lambda x: np.append(x[:-1], x[-1] | np.uint8(0x80)))
     assert "the bits after the last of 12 codes are not 0" in message(
         changed(tmp_path, model, change, fit=True)
     )

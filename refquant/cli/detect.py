@@ -65,13 +65,14 @@ def run(options: argparse.Namespace) -> int:
 
     paths = image_files(options.images)
     targets = target_files(paths, options.output)
+    say_folder(options.output)
     model = load_model(options.model)
     found, failed = [], []
     for path in progress(paths, total=len(paths), what="detect"):
         try:
             entry = looked_at(options, model, path, targets.get(path))
         except BadInput as error:
-            print(f"refquant: {error}", file=sys.stderr)
+            print(f"refquant: {error}{folder_meant(path, options)}", file=sys.stderr)
             failed.append({"image": str(path), "error": str(error)})
             continue
         found.append(entry)
@@ -102,6 +103,22 @@ def looked_at(
     if target is not None:
         write_picture(image, target, detections, model.class_names)
     return {"image": str(path), "detections": rows(detections, model.class_names)}
+
+
+def say_folder(folder: Path | None) -> None:
+    """Say on stderr that -o names a folder, where its name looks like an image's."""
+    from refquant.detection.image import SUFFIXES
+
+    if folder is not None and folder.suffix.lower() in SUFFIXES:
+        name = printable(str(folder))
+        print(f"refquant: note: {name} is a folder for the annotated images", file=sys.stderr)
+
+
+def folder_meant(path: Path, options: argparse.Namespace) -> str:
+    """A hint for who named the folder of the annotated images behind the images."""
+    if options.output is not None or path.suffix or path.exists():
+        return ""
+    return "; the folder for the annotated images is named with -o"
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

@@ -7,7 +7,6 @@ from typing import Any
 from refquant.arrays.errors import BadInput
 from refquant.cli.common import (
     MODEL_HELP,
-    SIZE_HELP,
     add_threads,
     add_verb,
     positive,
@@ -17,6 +16,7 @@ from refquant.cli.common import (
 
 EXAMPLE = """
 refquant golden yolov7.h5 photo.jpg -o G.h5                every output, the model with it
+refquant golden yolov7.h5 photo.jpg -o G.h5 --size 640     bars cut to the minimum, as detect does
 refquant golden yolov7.h5 photo.jpg -o G.h5 --digests      hashes and statistics, a small file
 refquant golden yolov7.h5 photo.jpg -o G.h5 --keep "model.105*" --keep model.0.conv
 refquant golden yolov7.h5 input.npy -o G.npz --npz         of an input tensor (N, 3, H, W)
@@ -33,7 +33,12 @@ def add_parser(subparsers: Any) -> None:
         "--keep", action="append", metavar="PATTERN", help="keep only these nodes' outputs"
     )
     kept.add_argument("--digests", action="store_true", help="keep hashes and statistics only")
-    parser.add_argument("--size", type=positive, help=f"longer side in pixels ({SIZE_HELP})")
+    parser.add_argument(
+        "--size",
+        type=positive,
+        help="longer side of the network's input in pixels; the other is as short as the image "
+        "allows (default: the whole square of the model, else of 640, as export has it)",
+    )
     parser.add_argument("--npz", action="store_true", help="an .npz, without the model")
     parser.add_argument("--no-model", action="store_true", help="do not store the model in it")
     add_threads(parser)
@@ -45,13 +50,15 @@ def run(options: argparse.Namespace) -> int:
     from refquant.verification.golden.record import record_golden
 
     if options.npz != (options.output.suffix.lower() == ".npz"):
-        raise BadInput(options.output, "--npz and the suffix .npz go together")
+        remedy = "leave --npz out, or name a .npz" if options.npz else "add --npz, or name a .h5"
+        raise BadInput(options.output, "--npz and the suffix .npz go together", remedy)
     content = record_golden(
         load_model(options.model),
         tensor(options.image) if options.image.suffix.lower() == ".npy" else options.image,
         options.output,
         keep=() if options.digests else options.keep or ("*",),
         size=options.size,
+        rectangle=options.size is not None,
         npz=options.npz,
         with_model=not options.no_model,
         threads=options.threads,

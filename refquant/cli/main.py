@@ -24,6 +24,7 @@ from refquant.cli import (
     verify,
     warmup,
 )
+from refquant.cli.usage import Parser, parsed
 
 VERBS = (
     *(convert, info, detect, quantize, audit, evaluate, study),
@@ -34,9 +35,9 @@ DESCRIPTION = """The golden reference for YOLOv7 and for the quantization of its
 One verb, one file in; results on stdout, progress on stderr."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The whole command line. Building it imports nothing heavy."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="refquant",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(metavar="VERB", required=True, dest="verb")
     for verb in VERBS:
         verb.add_parser(subparsers)
+    top.verbs = subparsers.choices
     return top
 
 
@@ -53,13 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code."""
     if hasattr(sys.stdout, "reconfigure"):  # a name that it cannot encode must not end the run
         sys.stdout.reconfigure(errors="backslashreplace")
-    options = parser().parse_args(arguments)
+    options = parsed(parser(), sys.argv[1:] if arguments is None else arguments)
     try:
         code: int = options.run(options)
         sys.stdout.flush()
         return code
     except BadInput as error:
-        return _fail(str(error), 3)
+        return _fail(with_remedy(options, str(error)), 3)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing to say, and nowhere to say it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,6 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("not enough memory: choose a smaller input or fewer threads", 3)
     except KeyboardInterrupt:
         return _fail("interrupted; what was written is whole", 130)
+
+
+def with_remedy(options: argparse.Namespace, problem: str) -> str:
+    """The problem with a hint behind it, where one is known."""
+    from refquant.cli.hints import remedy
+
+    return problem + printable(remedy(options, problem))
 
 
 def _fail(message: str, code: int) -> int:

@@ -62,6 +62,7 @@ def record_golden(
     *,
     keep: Sequence[str] = ("*",),
     size: int | None = None,
+    rectangle: bool = True,
     npz: bool = False,
     with_model: bool = True,
     threads: int = 1,
@@ -85,6 +86,10 @@ def record_golden(
         the statistics alone. The hash is the same for all of them.
     size : int, optional
         The longer side of the network's input in pixels, for pictures; by default the model's.
+    rectangle : bool, default True
+        For pictures: whether the grey bars are cut to the minimum, as `detect` does it; False
+        keeps the square of side `size`, the input of an export. (The command line keeps the
+        square unless ``--size`` is given.)
     npz : bool, default False
         Write an `.npz`, without the model, instead of HDF5.
     with_model : bool, default True
@@ -126,7 +131,7 @@ def record_golden(
         if not any(fnmatchcase(node.name, pattern) for node in model.nodes):
             remedy = "see refquant info --nodes"
             raise BadInput(f"keep {pattern!r}", "no node has such a name", remedy)
-    source = source_of(model, image, model.input_size if size is None else size)
+    source = source_of(model, image, model.input_size if size is None else size, rectangle)
     with open_sink(Path(path), npz) as sink:
         entries, last = put_nodes(sink, model, source.x, keep, threads)
         model_facts, stored = model_part(model, with_model and not npz)
@@ -203,7 +208,7 @@ def detections(source: Source, predictions: Float32) -> dict[str, NDArray[Any]]:
     return {"boxes": boxes.astype(np.float32), "scores": best.scores, "classes": classes}
 
 
-def source_of(model: Model, image: Any, size: int) -> Source:
+def source_of(model: Model, image: Any, size: int, rectangle: bool = True) -> Source:
     """The input tensor of an image, in any of the three forms."""
     if isinstance(image, np.ndarray) and image.ndim == 4:
         if image.dtype != np.float32:
@@ -212,7 +217,7 @@ def source_of(model: Model, image: Any, size: int) -> Source:
     pixels = image if isinstance(image, np.ndarray) else read_image(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise BadInput("image", f"{pixels.dtype} {pixels.shape} is not uint8 (H, W, 3)")
-    protocol = replace(DETECT, size=size)
+    protocol = replace(DETECT, size=size, rectangle=rectangle)
     place = place_of((pixels.shape[0], pixels.shape[1]), protocol, model.stride)
     name = "pixels" if isinstance(image, np.ndarray) else Path(image).name
     geometry = {"resized": list(place.resized), "net": list(place.net)}

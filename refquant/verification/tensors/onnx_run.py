@@ -98,5 +98,5 @@ def input_of(session: Any, x: NDArray[np.float32], path: Path) -> dict[str, NDAr
     for asked, given in zip(shape, x.shape, strict=False):
         if isinstance(asked, int) and asked != given:
             problem = f"takes {shape}, the golden's input is {list(x.shape)}"
-            raise BadInput(path, problem, "export it for that size (refquant export --size)")
+            raise BadInput(path, problem, "export it for that shape (refquant export --like)")
     return {inputs[0].name: x.astype(ELEMENTS[inputs[0].type])}

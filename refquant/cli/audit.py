@@ -38,19 +38,17 @@ MOST_GROUPS = 40  # lines of a text table; JSON and CSV have all
 def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "audit", "measure what quantization did to weights", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
-    parser.add_argument("--against", metavar="FLOAT", help="the float model it was made from")
+    parser.add_argument("--against", metavar="FLOAT", help="the float model that it was made from")
     parser.add_argument("--layer", metavar="NAME", help="one layer, group by group")
     parser.add_argument(
         "--group", type=int, metavar="G", help="one group of the layer, code by code"
     )
     parser.add_argument(
-        "--weight", metavar="F,C,R,S", help="one weight, every intermediate number"
+        "--weight", metavar="F,C,R,S", help="one weight, with every intermediate number"
     )
-    parser.add_argument(
-        "--grid", action="store_true", help="a float model, quantized in every way"
-    )
+    parser.add_argument("--grid", action="store_true", help="quantize a float model in every way")
     for option, default in GRID.items():
-        also = "; 4 or 3,4,5 or 2-8" if option == "bits" else ", with commas"
+        also = ": 4 or 3,4,5 or 2-8" if option == "bits" else ", several with commas between them"
         parser.add_argument(f"--{option}", help=f"for --grid{also} (default: {default})")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV as well")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write pictures (SVG)")

@@ -1,4 +1,4 @@
-"""What every verb shares: options of the same name and meaning, JSON, progress, threads."""
+"""What the verbs share: options of the same name and meaning, JSON, progress and threads."""
 
 import argparse
 import contextlib
@@ -13,16 +13,16 @@ from refquant.arrays.errors import printable
 T = TypeVar("T")
 
 MODEL_HELP = (
-    "a model's file (.h5, .pt, .onnx ...), demo (embedded), or random:yolov7, random:yolov7-tiny"
-    " (seeded, untrained)"
+    "a model's file (.h5, .pt, .onnx ...), demo (the embedded model), or random:yolov7 or "
+    "random:yolov7-tiny (untrained, from a seed)"
 )
-SIZE_HELP = "default: what the model says, else 640"
+SIZE_HELP = "default: what the model's file says, else 640"
 
 
 def add_verb(
     subparsers: Any, name: str, summary: str, example: str, **options: Any
 ) -> argparse.ArgumentParser:
-    """A verb's parser: a summary in one line, examples to paste, and --json."""
+    """Add a verb's parser: it has a summary in one line, examples to paste, and --json."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=summary,
@@ -31,23 +31,24 @@ def add_verb(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **options,
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return parser
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """--threads N; the result never depends on it."""
+    """Add --threads N, on which the result never depends."""
     parser.add_argument(
         "--threads",
         type=positive,
         default=usable_cores(),
         metavar="N",
-        help="threads (default: all cores, %(default)s here); the result never depends on it",
+        help="how many threads to use (default: all cores, %(default)s here); the result never "
+        "depends on it",
     )
 
 
 def positive(text: str) -> int:
-    """An integer of at least 1, for argparse."""
+    """Read an integer of at least 1, for argparse."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: choose 1 or more")
@@ -55,7 +56,7 @@ def positive(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    """An integer of at least 0, for argparse."""
+    """Read an integer of at least 0, for argparse."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text}: choose 0 or more")
@@ -63,7 +64,7 @@ def seed(text: str) -> int:
 
 
 def fraction(text: str) -> float:
-    """A number from 0 to 1, for argparse."""
+    """Read a number from 0 to 1, for argparse."""
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text}: choose a number from 0 to 1")
@@ -71,7 +72,7 @@ def fraction(text: str) -> float:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on."""
+    """How many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -83,12 +84,12 @@ def say(text: str = "") -> None:
 
 
 def print_json(result: Any) -> None:
-    """The one JSON object of a run. NaN and infinities are not JSON and would raise."""
+    """Print the one JSON object of a run. NaN and infinities are not JSON and would raise."""
     print(json.dumps(result, indent=2, allow_nan=False))
 
 
 def progress(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
-    """The items, with a progress bar on stderr where that is a terminal."""
+    """Yield the items, with a progress bar on stderr where that is a terminal."""
     with progress_bar(total, what) as advance:
         for item in items:
             yield item
@@ -97,7 +98,7 @@ def progress(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
 
 @contextlib.contextmanager
 def progress_bar(total: int, what: str) -> Iterator[Callable[[], Any]]:
-    """A progress bar on stderr where that is a terminal; yields what advances it by one image."""
+    """Show a progress bar on stderr if that is a terminal; yield what advances it by an image."""
     from tqdm import tqdm
 
     with tqdm(total=total, desc=what, file=sys.stderr, disable=None, unit="image") as bar:
@@ -105,7 +106,7 @@ def progress_bar(total: int, what: str) -> Iterator[Callable[[], Any]]:
 
 
 def table(rows: Iterable[Iterable[Any]], header: Iterable[str]) -> str:
-    """Rows as aligned text: the first column to the left, the others to the right."""
+    """Align rows as text: the first column to the left, the others to the right."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     lines = []

@@ -1,4 +1,4 @@
-"""`refquant convert CHECKPOINT -o MODEL.h5`: any readable form to the HDF5 store."""
+"""`refquant convert CHECKPOINT -o MODEL.h5`: write any model that can be read as HDF5."""
 
 import argparse
 from pathlib import Path
@@ -10,31 +10,36 @@ from refquant.cli.common import MODEL_HELP, add_verb, print_json, say
 EXAMPLE = """
 refquant convert yolov7.pt                   writes yolov7.h5
 refquant convert yolov7.pt -o raw.h5 --no-fold
-refquant convert weights.pt --arch yolov7-w6        a state_dict: tensors by name
-refquant convert yolov7.weights                     Darknet; yolov7.cfg lies beside it
+refquant convert weights.pt --arch yolov7-w6        of a state_dict: tensors by name
+refquant convert yolov7.weights                     of Darknet; yolov7.cfg lies beside it
 """
 
 
 def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "convert", "write a model as HDF5", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
-    parser.add_argument("-o", "--output", type=Path, help="default: the input's name with .h5")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="the file to write (default: the name of the input with .h5)",
+    )
     parser.add_argument(
         "--no-fold",
         action="store_true",
-        help="keep batch norms, RepConv branches, implicit layers",
+        help="keep batch norms, RepConv branches and implicit layers",
     )
     parser.add_argument(
         "--arch",
         metavar="NAME",
-        help="the architecture of a file of tensors by name (a state_dict): yolov7, yolov7x, "
-        "yolov7-tiny, yolov7-tiny-silu, yolov7-w6, -e6, -d6 or -e6e",
+        help="the architecture, for a file that has only tensors by name (a state_dict): yolov7, "
+        "yolov7x, yolov7-tiny, yolov7-tiny-silu, yolov7-w6, -e6, -d6 or -e6e",
     )
     parser.add_argument(
         "--eps",
         type=float,
-        help="of the batch norms of a Darknet model (default: 1e-5, as Darknet has it; 1e-3 where "
-        "the statistics were copied from PyTorch)",
+        help="the epsilon of the batch norms of a Darknet model (default: 1e-5, as Darknet has "
+        "it; choose 1e-3 where the statistics were copied from PyTorch)",
     )
     parser.set_defaults(run=run)
 
@@ -66,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def default_output(model: str) -> Path:
-    """yolov7.pt -> yolov7.h5, never the input: folding it would lose its batch norms, branches."""
+    """yolov7.pt -> yolov7.h5, but never the input: folding it would lose batch norms and more."""
     output = Path(model.replace(":", "-")).with_suffix(".h5")
     if output == Path(model):
         raise BadInput(output, "is the input itself", "choose another file with -o")

@@ -1,4 +1,4 @@
-"""`refquant detect MODEL IMAGE...`: what is in images, as text, as JSON, drawn into a copy."""
+"""`refquant detect MODEL IMAGE...`: what images show, as text, as JSON, or drawn into a copy."""
 
 import argparse
 import sys
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from refquant.graph.graph import Model
 
 EXAMPLE = """
-refquant detect yolov7.h5 photo.jpg                      text on stdout
-refquant detect yolov7.h5 photo.jpg -o found/            and found/photo.jpg with the boxes
-refquant detect yolov7.h5 holiday/ more/*.png -o found/  folders and files
+refquant detect yolov7.h5 photo.jpg                      prints text on stdout
+refquant detect yolov7.h5 photo.jpg -o found/            and writes found/photo.jpg with boxes
+refquant detect yolov7.h5 holiday/ more/*.png -o found/  takes folders and files
 refquant detect yolov7.h5 photo.jpg --conf 0.5 --json
 """
 
@@ -38,23 +38,24 @@ def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "detect", "find objects in images", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
     parser.add_argument("images", nargs="+", type=Path, help="image files or folders of them")
-    parser.add_argument("-o", "--output", type=Path, help="folder for the annotated images")
+    parser.add_argument("-o", "--output", type=Path, help="the folder for the annotated images")
     parser.add_argument(
-        "--conf", type=fraction, default=0.25, help="lowest score (default: %(default)s)"
+        "--conf", type=fraction, default=0.25, help="the lowest score (default: %(default)s)"
     )
     parser.add_argument(
-        "--iou", type=fraction, default=0.45, help="overlap that NMS allows (default: %(default)s)"
+        "--iou", type=fraction, default=0.45, help="the overlap NMS allows (default: %(default)s)"
     )
     parser.add_argument(
         "--size",
         type=positive,
-        help=f"longer side of the network's input in pixels ({SIZE_HELP})",
+        help=f"the longer side of the network's input in pixels ({SIZE_HELP})",
     )
     parser.add_argument(
         "--nms",
         choices=("exact", "compat"),
         default="exact",
-        help="exact: per class (default); compat: boxes shifted by class, as the public code does",
+        help="exact (default): class by class; compat: all at once, with boxes shifted by their "
+        "class, as the public code does",
     )
     add_threads(parser)
     parser.set_defaults(run=run)
@@ -115,7 +116,7 @@ def say_folder(folder: Path | None) -> None:
 
 
 def folder_meant(path: Path, options: argparse.Namespace) -> str:
-    """A hint for who named the folder of the annotated images behind the images."""
+    """A hint for those who name the folder of the annotated images behind the images."""
     if options.output is not None or path.suffix or path.exists():
         return ""
     return "; the folder for the annotated images is named with -o"
@@ -130,7 +131,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
             if not inside:
-                raise BadInput(path, "no images in this folder")
+                raise BadInput(path, "there are no images in this folder")
             files.extend(inside)
         else:
             files.append(path)
@@ -156,7 +157,7 @@ def target_files(paths: Sequence[Path], folder: Path | None) -> dict[Path, Path]
 
 
 def rows(detections: "Detections", class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Detections as plain data, best first."""
+    """Detections as plain data, the best first."""
     return [
         {
             "class": int(k),

@@ -38,56 +38,61 @@ refquant evaluate yolov7.h5 --data coco --dask tcp://head:8786 --results shared/
 def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "evaluate", "measure average precision on a data set", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
-    parser.add_argument("--data", type=Path, help="a folder in COCO's layout, or demo (embedded)")
-    parser.add_argument("--split", help="which split of --data, if there are several")
-    parser.add_argument("--images", type=Path, help="instead of --data: a folder of images")
-    parser.add_argument("--annotations", type=Path, help="and its COCO annotations")
+    parser.add_argument(
+        "--data", type=Path, help="a folder in COCO's layout, or demo (the embedded images)"
+    )
+    parser.add_argument("--split", help="which split of --data to take, if there are several")
+    parser.add_argument("--images", type=Path, help="a folder of images, instead of --data")
+    parser.add_argument("--annotations", type=Path, help="the COCO annotations of --images")
     add_protocol(parser)
     parser.add_argument(
         "--results",
         type=Path,
-        help="write the detections as COCO results JSON; what is done stands in RESULTS.partial, "
-        "from where the same command goes on after an interruption",
+        help="write the detections as COCO results in JSON; what is done stands in "
+        "RESULTS.partial, from where the same command goes on after an interruption",
     )
     parser.add_argument(
         "--compare",
         type=Path,
         metavar="RESULTS",
-        help="the difference in AP to these COCO results, with its 95%% interval",
+        help="print the difference in AP to these COCO results, with its 95%% interval",
     )
     add_workers(parser, "the folder of RESULTS")
     parser.set_defaults(run=run)
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:
-    """The options that decide about detections."""
+    """Add the options that decide about detections."""
     parser.add_argument(
         "--protocol",
         choices=("square", "yolov7"),
         default="square",
-        help="square: letterbox to SIZE x SIZE, padding 114 (default); yolov7: the public test "
-        "code's rectangular batches, padding of half a stride, area and bilinear resize, its NMS",
+        help="square (default): letterbox each image to SIZE x SIZE, padded with 114; yolov7: "
+        "as the public test code has it, with rectangular batches, half a stride of padding, its "
+        "two ways to resize and its NMS",
     )
     parser.add_argument(
-        "--size", type=positive, help=f"side of the network's input in pixels ({SIZE_HELP})"
+        "--size", type=positive, help=f"the side of the network's input in pixels ({SIZE_HELP})"
     )
     parser.add_argument(
-        "--conf", type=fraction, default=0.001, help="lowest score (default: %(default)s)"
+        "--conf", type=fraction, default=0.001, help="the lowest score (default: %(default)s)"
     )
     parser.add_argument(
-        "--iou", type=fraction, default=0.65, help="overlap that NMS allows (default: %(default)s)"
+        "--iou", type=fraction, default=0.65, help="the overlap NMS allows (default: %(default)s)"
     )
     parser.add_argument(
         "--nms",
         choices=("exact", "compat"),
-        help="default: exact for square, compat (as the public code) for yolov7",
+        help="as detect has it (default: exact for square, compat for yolov7)",
     )
     parser.add_argument(
-        "--max-detections", type=positive, default=300, help="per image (default: %(default)s)"
-    )
+        "--max-detections", type=positive, default=300,
+        help="how many to keep per image (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
-        "--batch", type=positive, help="images of a rectangle of protocol yolov7 (default: 32)"
-    )
+        "--batch", type=positive,
+        help="how many images share a rectangle in protocol yolov7 (default: 32)",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -176,7 +181,7 @@ def interrupted(log: Path | None) -> int:
 
 
 class Progress:
-    """A bar on stderr where that is a terminal; images of an earlier run do not count as speed."""
+    """A bar on stderr if that is a terminal; images of an earlier run do not count as speed."""
 
     def __enter__(self) -> "Progress":
         self.bar: Any = None
@@ -218,7 +223,7 @@ def data_set(options: argparse.Namespace) -> "DataSet":
         return find_dataset(options.data, options.split)
     if options.data is None and options.images is not None and options.annotations is not None:
         return read_dataset(options.images, options.annotations)
-    raise BadInput("data set", "not named", "give --data, or --images together with --annotations")
+    raise BadInput("data set", "is not named", "give --data, or --images with --annotations")
 
 
 def show(report: dict[str, Any]) -> None:

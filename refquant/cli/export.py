@@ -11,28 +11,33 @@ if TYPE_CHECKING:
     from refquant.graph.graph import Model
 
 EXAMPLE = """
-refquant export yolov7.h5 -o yolov7.onnx                      opset 17, 1 x 3 x 640 x 640
-refquant export yolov7.h5 -o yolov7.onnx --size 384 640       rows and columns
-refquant export yolov7.h5 -o yolov7.onnx --like golden.h5     the shape of that golden's input
-refquant export yolov7-4bit.h5 -o q.onnx                      codes with DequantizeLinear
-refquant export yolov7.h5 -o yolov7.npz                       plain arrays and an index
+refquant export yolov7.h5 -o yolov7.onnx                      has opset 17 and 1 x 3 x 640 x 640
+refquant export yolov7.h5 -o yolov7.onnx --size 384 640       has so many rows and columns
+refquant export yolov7.h5 -o yolov7.onnx --like G.h5          has the shape of that golden's input
+refquant export yolov7-4bit.h5 -o q.onnx                      has codes with DequantizeLinear
+refquant export yolov7.h5 -o yolov7.npz                       has plain arrays and an index
 """
 
 
 def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "export", "write a model as ONNX or plain arrays", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="X.onnx or X.npz")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="the file to write, X.onnx or X.npz"
+    )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument(
         "--size", type=positive, nargs="+", metavar="N",
-        help=f"of the ONNX input in pixels: one side, or rows and columns ({SIZE_HELP})",
+        help="the size of the ONNX input in pixels: one side, or rows and columns "
+        f"({SIZE_HELP})",
     )  # fmt: skip
     shape.add_argument(
         "--like", type=Path, metavar="GOLDEN",
         help="give the ONNX input the shape that the input of this golden has",
     )  # fmt: skip
-    parser.add_argument("--batch", type=positive, help="images at once (default: 1)")
+    parser.add_argument(
+        "--batch", type=positive, help="how many images the ONNX input holds (default: 1)"
+    )
     parser.set_defaults(run=run)
 
 

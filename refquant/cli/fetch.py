@@ -35,14 +35,14 @@ refquant fetch yolov7 --from http://mirror.example/yolov7
 
 def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "fetch", "fetch a released checkpoint", EXAMPLE)
-    parser.add_argument("name", help=" | ".join(NAMES) + "; a hash is known of the first two")
-    parser.add_argument("-o", "--output", type=Path, help="default: NAME.pt")
+    parser.add_argument("name", help=" | ".join(NAMES) + "; the hashes of the first two are known")
+    parser.add_argument("-o", "--output", type=Path, help="the file to write (default: NAME.pt)")
     parser.add_argument(
         "--from",
         dest="base",
         default=BASE,
         metavar="URL",
-        help="the folder (default: %(default)s)",
+        help="the folder on the web (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Any]:
-    """A progress bar in bytes, on stderr where that is a terminal; yields advance(done, total)."""
+    """Show bytes on stderr where that is a terminal; yield advance(done, total)."""
     from tqdm import tqdm
 
     with tqdm(desc=what, file=sys.stderr, disable=None, unit="B", unit_scale=True) as bar:

@@ -1,4 +1,4 @@
-"""`refquant golden MODEL IMAGE -o G.h5`: every output of a network, to check others against."""
+"""`refquant golden MODEL IMAGE -o G.h5`: every output, for others to be checked against."""
 
 import argparse
 from pathlib import Path
@@ -15,31 +15,35 @@ from refquant.cli.common import (
 )
 
 EXAMPLE = """
-refquant golden yolov7.h5 photo.jpg -o G.h5                every output, the model with it
-refquant golden yolov7.h5 photo.jpg -o G.h5 --size 640     bars cut to the minimum, as detect does
-refquant golden yolov7.h5 photo.jpg -o G.h5 --digests      hashes and statistics, a small file
+refquant golden yolov7.h5 photo.jpg -o G.h5                keeps every output and the model
+refquant golden yolov7.h5 photo.jpg -o G.h5 --size 640     cuts the grey bars, as detect does
+refquant golden yolov7.h5 photo.jpg -o G.h5 --digests      keeps hashes and statistics only
 refquant golden yolov7.h5 photo.jpg -o G.h5 --keep "model.105*" --keep model.0.conv
-refquant golden yolov7.h5 input.npy -o G.npz --npz         of an input tensor (N, 3, H, W)
+refquant golden yolov7.h5 input.npy -o G.npz --npz         takes an input tensor (N, 3, H, W)
 """
 
 
 def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "golden", "record every output for one image", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
-    parser.add_argument("image", type=Path, help="an image, or .npy with a float32 (N, 3, H, W)")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the golden file")
+    parser.add_argument(
+        "image", type=Path, help="an image, or a .npy with a float32 input tensor (N, 3, H, W)"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="the golden file to write"
+    )
     kept = parser.add_mutually_exclusive_group()
     kept.add_argument(
-        "--keep", action="append", metavar="PATTERN", help="keep only these nodes' outputs"
+        "--keep", action="append", metavar="PATTERN", help="keep the outputs of these nodes only"
     )
     kept.add_argument("--digests", action="store_true", help="keep hashes and statistics only")
     parser.add_argument(
         "--size",
         type=positive,
-        help="longer side of the network's input in pixels; the other is as short as the image "
-        "allows (default: the whole square of the model, else of 640, as export has it)",
+        help="the longer side of the network's input in pixels, the other being as short as the "
+        "image allows (default: the whole square that export takes: the model's, else of 640)",
     )
-    parser.add_argument("--npz", action="store_true", help="an .npz, without the model")
+    parser.add_argument("--npz", action="store_true", help="write a .npz, without the model")
     parser.add_argument("--no-model", action="store_true", help="do not store the model in it")
     add_threads(parser)
     parser.set_defaults(run=run)

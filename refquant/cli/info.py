@@ -1,7 +1,7 @@
 """`refquant info MODEL`: what a model is, and how large in every way of counting.
 
-"folded" is said of what is stored. Nodes and sizes are those of the model that the other verbs
-work with: folded, unless its weights were quantized before.
+"folded" is said of what is stored. The nodes and the sizes are those of the model that the other
+verbs work with: it is folded, unless its weights were quantized before folding.
 """
 
 import argparse
@@ -25,9 +25,11 @@ refquant info yolov7-4bit.h5 --json
 def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "info", "show what a model is and how large it is", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
-    parser.add_argument("--layers", action="store_true", help="a line per convolution")
+    parser.add_argument("--layers", action="store_true", help="print a line per convolution")
     parser.add_argument(
-        "--nodes", action="store_true", help="a line per node: name, operation, inputs"
+        "--nodes",
+        action="store_true",
+        help="print a line per node: its name, its operation and its inputs",
     )
     parser.set_defaults(run=run)
 
@@ -37,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     from refquant.quant.accounting import accounting
 
     stored = load_model(options.model, fold=False)
-    # Folding would decode the weights that were quantized before it; what is stored are codes.
+    # Folding would decode weights that were quantized before it, but what is stored are codes.
     as_stored = stored.folded or "recipe" in stored.source
     model = stored if as_stored else load_model(options.model)
     path = Path(options.model)
@@ -89,7 +91,7 @@ def official(sha256: str) -> str | None:
 
 
 def bytes_table(sizes: dict[str, Any]) -> str:
-    """The byte counts, each against FP32 and FP16; the nominal way has a baseline of its own."""
+    """The counts of bytes, each against FP32 and FP16; the nominal one has its own baseline."""
     rows = []
     for way, count in sizes["bytes"].items():
         ratio = sizes["ratios"].get(way) or {}
@@ -97,7 +99,7 @@ def bytes_table(sizes: dict[str, Any]) -> str:
         rows.append((way, f"{count:,}" if count is not None else "-", *against))
     text = table(rows, ("bytes", "count", "x smaller than FP32", "than FP16"))
     baseline = f"{sizes['baseline_unfolded_fp16']:,}"
-    return f"{text}\nnominal: the study's count, against the unfolded network, {baseline} in FP16"
+    return f"{text}\nnominal: the paper's count, against the unfolded network, {baseline} in FP16"
 
 
 def layers_table(layers: list[dict[str, Any]]) -> str:

@@ -1,6 +1,6 @@
-"""`refquant VERB ...`: finds the verb, turns errors into one line and an exit code.
+"""`refquant VERB ...`: find the verb; turn errors into one line and an exit code.
 
-Exit codes: 0 ok, 1 a check failed, 2 usage, 3 bad input, 130 interrupted.
+Exit codes: 0 all is well, 1 a check failed, 2 wrong usage, 3 bad input, 130 interrupted.
 """
 
 import argparse
@@ -32,11 +32,11 @@ VERBS = (
 )
 
 DESCRIPTION = """The golden reference for YOLOv7 and for the quantization of its weights.
-One verb, one file in; results on stdout, progress on stderr."""
+Results are printed on stdout, progress on stderr."""
 
 
 def parser() -> Parser:
-    """The whole command line. Building it imports nothing heavy."""
+    """Build the parser of the whole command line; this imports nothing heavy."""
     top = Parser(
         prog="refquant",
         description=DESCRIPTION,
@@ -52,7 +52,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code."""
+    """Run one verb and return the exit code."""
     if hasattr(sys.stdout, "reconfigure"):  # a name that it cannot encode must not end the run
         sys.stdout.reconfigure(errors="backslashreplace")
     options = parsed(parser(), sys.argv[1:] if arguments is None else arguments)

@@ -19,11 +19,13 @@ refquant quantize yolov7.pt -o q.h5 --before-folding         raw weights, folded
 def add_parser(subparsers: Any) -> None:
     parser = add_verb(subparsers, "quantize", "quantize the weights of a model", EXAMPLE)
     parser.add_argument("model", help=MODEL_HELP)
-    parser.add_argument("-o", "--output", type=Path, help="default: MODEL-SCHEME-BITSbit.h5")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="the file to write (default: MODEL-SCHEME-BITSbit.h5)"
+    )
     parser.add_argument(
         "--scheme",
         default="affine",
-        help="affine, symmetric, pwlq ..., options behind a colon (default: %(default)s)",
+        help="affine, symmetric, pwlq ..., with options behind a colon (default: %(default)s)",
     )
     parser.add_argument(
         "--granularity",
@@ -31,19 +33,32 @@ def add_parser(subparsers: Any) -> None:
         help="layer, filter, channel, f-shape, c-shape, block-64, axes:F,R ..., or several joined "
         "by + (default: %(default)s)",
     )
-    parser.add_argument("--bits", type=int, default=4, help="2 ... 8, default: %(default)s")
-    parser.add_argument("--params-dtype", default="float32", help="float32 (default) or float16")
+    parser.add_argument(
+        "--bits",
+        type=int,
+        default=4,
+        help="how many bits a code has, 2 ... 8 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--params-dtype",
+        default="float32",
+        help="how scales are stored: float32 (default) or float16",
+    )
     parser.add_argument(
         "--recipe",
         help="rules 'PATTERN skip' or 'PATTERN SCHEME GRANULARITY BITS [DTYPE]', separated by "
         "';', or a file with one per line; the first that matches wins, the options above hold "
         "for the layers that no rule matches",
     )
-    parser.add_argument("--bias-dtype", default="float32", help="float32 (default) or float16")
+    parser.add_argument(
+        "--bias-dtype",
+        default="float32",
+        help="how biases are stored: float32 (default) or float16",
+    )
     parser.add_argument(
         "--before-folding",
         action="store_true",
-        help="quantize the raw weights and keep batch norms, RepConv branches, implicit layers",
+        help="quantize the raw weights and keep batch norms, RepConv branches and implicit layers",
     )
     add_threads(parser)
     parser.set_defaults(run=run)

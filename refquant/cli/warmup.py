@@ -38,5 +38,5 @@ def run(options: argparse.Namespace) -> int:
         return 0
     what = "compiled" if warm.compiled else "loaded"
     say(f"kernels {what} in {result['seconds']:.1f} s for {warm.cpu or 'this CPU'}")
-    say(f"kept in {warm.cache}" if warm.cache else "kept nowhere: no folder can be written")
+    say(f"kept in {warm.cache}" if warm.cache else "kept nowhere, since no folder can be written")
     return 0

@@ -12,27 +12,27 @@ from refquant.cli.common import positive, usable_cores
 
 
 def add_workers(parser: argparse.ArgumentParser, kept: str) -> None:
-    """Who does the work; the result never depends on it. `kept` names where it is kept."""
+    """Add the options that say who does the work. `kept` names where the result is kept."""
     parser.add_argument(
-        "--workers", type=positive, metavar="N", help="processes that share the images"
+        "--workers", type=positive, metavar="N", help="how many processes share the images"
     )
     parser.add_argument(
         "--dask",
         metavar="ADDRESS",
-        help=f"a Dask scheduler, tcp://host:port; its workers must see the images, and {kept}, "
-        "under the same path",
+        help=f"the Dask scheduler to use, tcp://host:port; its workers must see the images, and "
+        f"{kept}, under the same path",
     )
     parser.add_argument(
         "--threads",
         type=positive,
         metavar="N",
-        help="threads per worker (default: the cores, shared among the workers; 1 with --dask); "
-        "the result never depends on it",
+        help="how many threads a worker has (default: the cores, shared among the workers; 1 with "
+        "--dask); the result never depends on it",
     )
 
 
 def threads_of(options: argparse.Namespace) -> int:
-    """Threads per worker."""
+    """How many threads a worker has."""
     default = 1 if options.dask else max(1, usable_cores() // (options.workers or 1))
     return options.threads or default
 

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 EXAMPLE = """
 refquant study --quick                          the embedded model and data, a minute or two
-refquant study                                  the whole grid of the paper on them
+refquant study -o whole                         the whole grid of the paper on them
 refquant study yolov7.pt --data coco -o study   on COCO; stop and go on at any time
 refquant study yolov7.pt --data coco -o study --bits 8,6,4,3 --workers 8
-refquant study yolov5s.pt --images val2017 --annotations val.json --preset recorded
-refquant study --schemes affine,pwlq:search --granularities filter,c-shape --bits 4,5
+refquant study yolov5s.pt --images val2017 --annotations val.json --preset recorded -o five
+refquant study --schemes affine,pwlq:search --granularities filter,c-shape --bits 4,5 -o grid
 """
 
 

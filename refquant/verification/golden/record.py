@@ -88,8 +88,8 @@ def record_golden(
         The longer side of the network's input in pixels, for pictures; by default the model's.
     rectangle : bool, default True
         For pictures: whether the grey bars are cut to the minimum, as `detect` does it; False
-        keeps the square of side `size`, the input of an export. (The command line keeps the
-        square unless ``--size`` is given.)
+        keeps the square of side `size`, the input of an export. The command line keeps the
+        square unless ``--size`` is given.
     npz : bool, default False
         Write an `.npz`, without the model, instead of HDF5.
     with_model : bool, default True

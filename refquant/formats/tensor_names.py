@@ -13,12 +13,15 @@ from collections.abc import Iterable
 
 from refquant.arrays.errors import BadInput
 from refquant.graph.architecture import ARCHITECTURES, Architecture
+from refquant.graph.blocks import BLOCKS
 
 NAME = re.compile(
     r"((?:(?:module|model|ema|_orig_mod)\.){0,4})(\d{1,4})\.([\w.]{1,100})", re.ASCII
 )
 MOST_TENSORS = 2**14  # E6E in training form has about 1,750
 MOST_NAMED = 5  # in one message
+# How some name of a layer's tensor begins -> the layer's kind.
+SIGNS = {block.sign: kind for kind, block in BLOCKS.items() if block.sign} | {"m.": "Detect"}
 
 
 def canonical(names: Iterable[str]) -> dict[str, str]:
@@ -42,13 +45,9 @@ def signature(names: Iterable[str]) -> set[tuple[int, str]]:
     found: dict[int, str] = {}
     for name in names:
         index, part = int(name.split(".", 1)[0]), name.split(".", 1)[1]
-        found.setdefault(index, "Conv")
-        for sign, kind in (("rbr_", "RepConv"), ("cv", "DownC"), ("m.", "Detect")):
-            if part.startswith(sign) and found[index] != "SPPCSPC":
-                found[index] = kind
-        if part.startswith("cv7"):
-            found[index] = "SPPCSPC"
-    return set(found.items())
+        told = [sign for sign in SIGNS if part.startswith(sign)]
+        found[index] = max((found.get(index, ""), *told), key=len)  # "cv7." tells more than "cv"
+    return {(index, SIGNS.get(sign, "Conv")) for index, sign in found.items()}
 
 
 def hint(names: Iterable[str]) -> str:
@@ -68,6 +67,5 @@ def hint(names: Iterable[str]) -> str:
 @functools.cache  # one entry per architecture and form
 def with_tensors(architecture: Architecture, auxiliary: bool) -> frozenset[tuple[int, str]]:
     """The signature of a table's rows."""
-    kinds = ("Conv", "RepConv", "SPPCSPC", "DownC", "Detect")
     rows = enumerate(architecture.rows(auxiliary))
-    return frozenset((i, row.kind) for i, row in rows if row.kind in kinds)
+    return frozenset((i, row.kind) for i, row in rows if row.kind in SIGNS.values())

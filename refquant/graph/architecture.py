@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.arrays.table import Table
 from refquant.graph import yolov7, yolov7_p6, yolov7_tiny, yolov7x
-from refquant.graph.blocks import Row, Rows
+from refquant.graph.blocks import BLOCKS
+from refquant.graph.blueprint import Blueprint, Row
 from refquant.graph.fold import fold
 from refquant.graph.graph import Model, cast, count
 from refquant.graph.lower import lower
 from refquant.graph.module import Layer, Module
+from refquant.graph.supply import MakeArray, Supply, conv2d, listed
 
-EPS = 1e-3
 STRIDES = (8, 16, 32)  # of the networks with three levels; the others have a fourth
 
 
@@ -31,7 +32,7 @@ class Architecture(NamedTuple):
     """A table of layers, its activation, its anchors in pixels (one tuple of pairs per level)."""
 
     name: str
-    table: Callable[[Rows], None]
+    table: Callable[[Blueprint], None]
     activation: str
     anchors: tuple[tuple[tuple[int, int], ...], ...]
 
@@ -42,7 +43,7 @@ class Architecture(NamedTuple):
 
     def rows(self, auxiliary: bool = False) -> list[Row]:
         """The table's rows; auxiliary: those of the training form, where that has more."""
-        net = Rows(auxiliary)
+        net = Blueprint(auxiliary)
         self.table(net)
         return net.rows
 
@@ -60,9 +61,6 @@ ARCHITECTURES = Table(
         Architecture("yolov7-e6e", yolov7_p6.e6e, "SiLU", yolov7_p6.ANCHORS),
     ),
 )
-
-# make_array(name, shape) -> float32 array of that shape; the name is that of a state_dict.
-MakeArray = Callable[[str, tuple[int, ...]], NDArray[Any]]
 
 
 def build(
@@ -120,141 +118,65 @@ def layers_of(
     classes: int,
     implicit: bool,
     make_array: MakeArray,
-    prefix: str = "model",
     *,
     auxiliary: bool = False,
 ) -> list[Layer]:
     """The table's rows as layers of modules, with arrays from make_array."""
+    supply = supply_of(architecture, width, make_array)
     channels: dict[int, int] = {-1: 3}
     layers = []
     for index, row in enumerate(architecture.rows(auxiliary)):
-        incoming = [channels[source] for source in row.sources]
-        make = Maker(f"{prefix}.{index}", make_array, architecture, width, classes, implicit)
-        module, channels[index] = make.module(row, incoming)
+        name, incoming = f"model.{index}", [channels[source] for source in row.sources]
+        if row.kind == "Detect":
+            module = detect(supply, name, incoming, architecture, classes, implicit)
+        else:
+            module, channels[index] = module_of(supply, name, row, incoming)
         layers.append(Layer(row.sources, module))
     return layers
 
 
-class Maker(NamedTuple):
-    """Makes the module of one row; the methods give modules, names follow the state_dict."""
-
-    name: str
-    make_array: MakeArray
-    architecture: Architecture
-    width: float
-    classes: int
-    implicit: bool
-
-    def module(self, row: Row, incoming: Sequence[int]) -> tuple[Module, int]:
-        """The module and its number of output channels."""
-        c = incoming[0]
-        if row.kind == "Concat":
-            return Module("Concat"), sum(incoming)
-        if row.kind == "Upsample":
-            return Module("Upsample", {"scale": 2}), c
-        if row.kind == "MP":
-            return Module("MP", children={"m": pool(2, 2, 0)}), c
-        if row.kind == "SP":
-            (kernel,) = row.arguments
-            return Module("SP", children={"m": pool(kernel, 1, kernel // 2)}), c
-        if row.kind == "ReOrg":
-            return Module("ReOrg"), 4 * c
-        if row.kind == "Shortcut":
-            return Module("Shortcut"), c
-        if row.kind == "Detect":
-            return self.detect(incoming), 0
-        filters = 8 * math.ceil(row.arguments[0] * self.width / 8)
-        if row.kind == "Conv":
-            _, kernel, stride = row.arguments
-            return self.conv("", c, filters, kernel, stride), filters
-        make = {"RepConv": self.rep_conv, "SPPCSPC": self.sppcspc, "DownC": self.down_c}[row.kind]
-        return make(c, filters), filters
-
-    def conv2d(self, part: str, c: int, filters: int, kernel: int, stride: int = 1) -> Module:
-        weight = self.make_array(f"{self.name}{part}.weight", (filters, c, kernel, kernel))
-        attributes = {"stride": stride, "padding": kernel // 2}
-        return Module("Conv2d", attributes, {"weight": weight})
-
-    def norm(self, part: str, c: int) -> Module:
-        names = ("weight", "bias", "running_mean", "running_var")
-        arrays = {key: self.make_array(f"{self.name}{part}.{key}", (c,)) for key in names}
-        return Module("BatchNorm2d", {"eps": EPS}, arrays)
-
-    def conv(self, part: str, c: int, filters: int, kernel: int, stride: int = 1) -> Module:
-        children = {
-            "conv": self.conv2d(f"{part}.conv", c, filters, kernel, stride),
-            "bn": self.norm(f"{part}.bn", filters),
-            "act": Module(self.architecture.activation),
-        }
-        return Module("Conv", children=children)
-
-    def rep_conv(self, c: int, filters: int) -> Module:
-        def branch(part: str, kernel: int) -> Module:
-            children = {
-                "0": self.conv2d(f".{part}.0", c, filters, kernel),
-                "1": self.norm(f".{part}.1", filters),
-            }
-            return Module("Sequential", children=children)
-
-        children = {
-            "act": Module("SiLU"),
-            "rbr_dense": branch("rbr_dense", 3),
-            "rbr_1x1": branch("rbr_1x1", 1),
-        }
-        return Module("RepConv", children=children)
-
-    def sppcspc(self, c: int, filters: int) -> Module:
-        h = filters
-        shapes = ((c, 1), (c, 1), (h, 3), (h, 1), (4 * h, 1), (h, 3), (2 * h, 1))
-        children = {
-            f"cv{i}": self.conv(f".cv{i}", inputs, h, kernel)
-            for i, (inputs, kernel) in enumerate(shapes, 1)
-        }
-        pools = {str(i): pool(kernel, 1, kernel // 2) for i, kernel in enumerate((5, 9, 13))}
-        children["m"] = Module("ModuleList", children=pools)
-        return Module("SPPCSPC", children=children)
-
-    def down_c(self, c: int, filters: int) -> Module:
-        half = filters // 2
-        children = {
-            "cv1": self.conv(".cv1", c, c, 1),
-            "cv2": self.conv(".cv2", c, half, 3, 2),
-            "cv3": self.conv(".cv3", c, half, 1),
-            "mp": pool(2, 2, 0),
-        }
-        return Module("DownC", children=children)
-
-    def head_conv(self, part: str, c: int, filters: int) -> Module:
-        """A 1x1 convolution with a bias."""
-        conv = self.conv2d(part, c, filters, 1)
-        bias = self.make_array(f"{self.name}{part}.bias", (filters,))
-        return Module("Conv2d", conv.attributes, {**conv.arrays, "bias": bias})
-
-    def detect(self, incoming: Sequence[int]) -> Module:
-        """The head; inputs beyond one per level are auxiliary."""
-        anchors = np.array(self.architecture.anchors, np.float32)
-        filters = anchors.shape[1] * (5 + self.classes)
-        leads = incoming[: len(anchors)]
-        convs: dict[str, Module] = {}
-        adds: dict[str, Module] = {}
-        multiplies: dict[str, Module] = {}
-        for k, c in enumerate(leads):
-            convs[str(k)] = self.head_conv(f".m.{k}", c, filters)
-            for key, into, size in (("ia", adds, c), ("im", multiplies, filters)):
-                values = self.make_array(f"{self.name}.{key}.{k}.{key}", (size,))
-                into[str(k)] = Module("Implicit", arrays={"implicit": values})
-        children = {"m": Module("ModuleList", children=convs)}
-        if self.implicit:
-            children["ia"] = Module("ModuleList", children=adds)
-            children["im"] = Module("ModuleList", children=multiplies)
-        if incoming[len(leads) :]:
-            behind = enumerate(incoming[len(leads) :])
-            more = {str(k): self.head_conv(f".m2.{k}", c, filters) for k, c in behind}
-            children["m2"] = Module("ModuleList", children=more)
-        strides = self.architecture.strides
-        return Module("Detect", {"strides": strides}, {"anchors": anchors}, children)
+def supply_of(architecture: Architecture, width: float, make_array: MakeArray) -> Supply:
+    """Arrays of an unfused network of this width, by make_array."""
+    return Supply(make_array, lambda n: 8 * math.ceil(n * width / 8), architecture.activation)
 
 
-def pool(kernel: int, stride: int, padding: int) -> Module:
-    """A max pooling module."""
-    return Module("MaxPool2d", {"kernel": kernel, "stride": stride, "padding": padding})
+def module_of(supply: Supply, name: str, row: Row, incoming: Sequence[int]) -> tuple[Module, int]:
+    """The module of a row, the head apart, and the number of its output channels."""
+    c = incoming[0]
+    if row.kind not in BLOCKS:
+        attributes = {"scale": 2} if row.kind == "Upsample" else {}
+        return Module(row.kind, attributes), {"Concat": sum(incoming), "ReOrg": 4 * c}.get(
+            row.kind, c
+        )
+    block = BLOCKS[row.kind]
+    assert block.make is not None, "only blocks that can be made stand in tables"
+    if not block.sign:
+        return block.make(*row.arguments), c
+    filters, *rest = row.arguments
+    f = supply.filters(filters)
+    return block.make(supply, name, c, f, *rest), f
+
+
+def detect(
+    supply: Supply,
+    name: str,
+    incoming: Sequence[int],
+    architecture: Architecture,
+    classes: int,
+    implicit: bool,
+) -> Module:
+    """The head; inputs beyond one per level are auxiliary."""
+    anchors = np.array(architecture.anchors, np.float32)
+    filters = anchors.shape[1] * (5 + classes)
+    leads, behind = incoming[: len(anchors)], incoming[len(anchors) :]
+    lists: dict[str, list[Module]] = {"m": [], "ia": [], "im": [], "m2": []}
+    for k, c in enumerate(leads):
+        lists["m"].append(conv2d(supply, f"{name}.m.{k}", c, filters, 1, bias=True))
+        for key, size in (("ia", c), ("im", filters)):
+            values = supply.array(f"{name}.{key}.{k}.{key}", (size,))
+            lists[key].append(Module("Implicit", arrays={"implicit": values}))
+    for k, c in enumerate(behind):
+        lists["m2"].append(conv2d(supply, f"{name}.m2.{k}", c, filters, 1, bias=True))
+    kept = ("m", "ia", "im", "m2") if implicit else ("m", "m2")
+    parts = {key: listed("ModuleList", *lists[key]) for key in kept if lists[key]}
+    return Module("Detect", {"strides": architecture.strides}, {"anchors": anchors}, parts)

@@ -1,9 +1,9 @@
 """Folding: batch norms, RepConv branches, implicit layers and activations move into convolutions.
 
-All of it in float64; who reads a checkpoint rounds once at the end. New weights are only
-described at first (`Folded`) and computed and rounded node by node, so that a model does not exist
-in float64 as a whole. W is a weight (F, C, R, S),
-b a bias (F,), (gamma, beta, mean, variance) the arrays of a batch norm over F channels.
+All of it is done in float64, and whoever reads a checkpoint rounds once at the end. New weights
+are only described at first (`Folded`), then computed and rounded node by node, so that a model
+never exists in float64 as a whole. W is a weight (F, C, R, S), b a bias (F,), and (gamma, beta,
+mean, variance) are the arrays of a batch norm over F channels.
 
     conv, batch norm     s = gamma / sqrt(variance + eps)                        (1)
                          W' = W * s,  b' = beta - mean * s + b * s               (2)
@@ -70,15 +70,10 @@ def computed(node: Node, dtype: type | None = None) -> Node:
     return node if dtype is None else cast(node, dtype)
 
 
-Rule = Callable[[Node, Mapping[str, Node], Counter], Node | None]
+Rewrite = Callable[[Node, Mapping[str, Node], Counter], Node | None]
 
 
-def apply(rule: Rule, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    """Apply one rule at every node, in order."""
-    return tuple(computed(node) for node in rewritten(rule, nodes))
-
-
-def rewritten(rule: Rule, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+def rewritten(rule: Rewrite, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
     """The nodes after a rule, folded arrays not yet computed.
 
     rule(node, by_name, uses) -> the node that takes the place of `node` and of those it swallowed
@@ -218,7 +213,7 @@ def branches(node: Node, by_name: Mapping[str, Node], uses: Counter) -> Node | N
         return None
     parts = [conv for conv in convs if conv is not None]
     size = max(conv.arrays["weight"].shape[2] for conv in parts)
-    if not all(centred(conv, first, size) for conv in parts):
+    if not all(centred(conv, first) for conv in parts):
         return None
     shape = (*first.arrays["weight"].shape[:2], size, size)
 
@@ -236,7 +231,7 @@ def branches(node: Node, by_name: Mapping[str, Node], uses: Counter) -> Node | N
     return Node(name, "conv", first.inputs, attributes, arrays)
 
 
-def centred(conv: Node, first: Node, size: int) -> bool:
+def centred(conv: Node, first: Node) -> bool:
     """Whether the kernel is square, odd and padded by half of itself, and the stride is shared."""
     rows, columns = conv.arrays["weight"].shape[2:]
     same = conv.attributes["stride"] == first.attributes["stride"]

@@ -1,15 +1,18 @@
 """A network as its authors see it: layers, each a small tree of named modules.
 
-This is the common form between a checkpoint's module tree and an architecture table; `lower`
-turns either into the flat graph. Kinds are the class names of the public code, attributes only
-those that change a result:
+A checkpoint's tree of modules and an architecture's table meet in this form; `lower` turns it into
+the flat graph. Kinds are the class names of the public code, and a module has only those
+attributes that change a result:
 
-    Conv2d         arrays weight (F, C, R, S) [, bias (F,)]; stride, padding
-    BatchNorm2d    arrays weight, bias, running_mean, running_var (C,); eps
-    SiLU, LeakyReLU, Identity        activations
-    MaxPool2d      kernel, stride, padding           Upsample   scale
-    Implicit       array implicit (C,)
-    and the composed ones, whose children have the names of the public code (lower.py).
+    Conv2d                       arrays weight (F, C, R, S) and perhaps bias (F,); stride, padding
+    BatchNorm2d                  arrays weight, bias, running_mean, running_var, (C,) each; eps
+    Implicit                     array implicit (C,)
+    MaxPool2d                    kernel, stride, padding
+    Upsample                     scale
+    SiLU, LeakyReLU, Identity, Concat, Shortcut, ReOrg           nothing of their own
+
+A module that is made of modules is a block (blocks.py); its children have the names that they have
+in the public code.
 """
 
 from collections.abc import Mapping
@@ -17,6 +20,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
+
+# The arrays of a batch norm: their names in a state_dict, and ours in a node.
+NORM_ARRAYS = {
+    "weight": "weight",
+    "bias": "bias",
+    "running_mean": "mean",
+    "running_var": "variance",
+}
 
 
 @dataclass(frozen=True)

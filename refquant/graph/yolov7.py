@@ -5,7 +5,7 @@ again; the head reads N3, D4 and D5. Widths are those of the published network a
 Source: Wang, Bochkovskiy and Liao 2022, arXiv 2207.02696; checked against the released layer list.
 """
 
-from refquant.graph.blocks import Rows
+from refquant.graph.blueprint import Blueprint
 
 ANCHORS = (
     ((12, 16), (19, 36), (40, 28)),
@@ -14,7 +14,7 @@ ANCHORS = (
 )
 
 
-def table(net: Rows) -> None:
+def table(net: Blueprint) -> None:
     """Append YOLOv7's rows."""
     net.conv(32, 3)
     net.conv(64, 3, 2)

@@ -14,7 +14,7 @@ Source: the released layer lists; Wang et al. 2022, arXiv 2207.02696.
 
 from typing import NamedTuple
 
-from refquant.graph.blocks import Rows
+from refquant.graph.blueprint import Blueprint
 
 ANCHORS = (
     ((19, 27), (44, 40), (38, 94)),
@@ -39,15 +39,15 @@ class Widths(NamedTuple):
     down: str  # "Conv" or "DownC"
     pairs: bool = False  # E2 instead of ELAN
 
-    def block(self, net: Rows, m: int, h: int, out: int, taps: str) -> int:
+    def block(self, net: Blueprint, m: int, h: int, out: int, taps: str) -> int:
         make = net.e2 if self.pairs else net.elan
         return make(m, h, self.chain, out, taps)
 
-    def halve(self, net: Rows, c: int) -> int:
+    def halve(self, net: Blueprint, c: int) -> int:
         """To half the resolution and c channels."""
         return net.conv(c, 3, 2) if self.down == "Conv" else net.add("DownC", c)
 
-    def in_neck(self, net: Rows, level: int) -> int:
+    def in_neck(self, net: Blueprint, level: int) -> int:
         return self.block(net, *NECK[level], self.neck[level], "all")
 
 
@@ -84,7 +84,7 @@ D6 = Widths(
 E6E = E6._replace(pairs=True)
 
 
-def table(net: Rows, widths: Widths) -> None:
+def table(net: Blueprint, widths: Widths) -> None:
     """Append the rows of the network with these widths."""
     net.add("ReOrg")
     net.conv(widths.stem, 3)
@@ -113,21 +113,21 @@ def table(net: Rows, widths: Widths) -> None:
     net.detect(leads, tuple(zip(widths.auxiliary, taps, strict=True)))
 
 
-def w6(net: Rows) -> None:
+def w6(net: Blueprint) -> None:
     """Append YOLOv7-W6's rows: 119 layers, 70.4 million parameters when folded."""
     table(net, W6)
 
 
-def e6(net: Rows) -> None:
+def e6(net: Blueprint) -> None:
     """Append YOLOv7-E6's rows: 141 layers, 97.2 million parameters when folded."""
     table(net, E6)
 
 
-def d6(net: Rows) -> None:
+def d6(net: Blueprint) -> None:
     """Append YOLOv7-D6's rows: 163 layers, 133.8 million parameters when folded."""
     table(net, D6)
 
 
-def e6e(net: Rows) -> None:
+def e6e(net: Blueprint) -> None:
     """Append YOLOv7-E6E's rows: 262 layers, 151.7 million parameters when folded."""
     table(net, E6E)

@@ -3,7 +3,7 @@
 Names as in yolov7.py. Source: the released layer list; Wang et al. 2022, arXiv 2207.02696.
 """
 
-from refquant.graph.blocks import Rows
+from refquant.graph.blueprint import Blueprint
 
 ANCHORS = (
     ((10, 13), (16, 30), (33, 23)),
@@ -12,7 +12,7 @@ ANCHORS = (
 )
 
 
-def table(net: Rows) -> None:
+def table(net: Blueprint) -> None:
     """Append YOLOv7-tiny's rows."""
     net.conv(32, 3, 2)
     net.conv(64, 3, 2)

@@ -4,10 +4,10 @@ YOLOv7 with chains of six convolutions instead of four, wider by a quarter; name
 whose anchors it has. Source: the released layer list; Wang et al. 2022, arXiv 2207.02696.
 """
 
-from refquant.graph.blocks import Rows
+from refquant.graph.blueprint import Blueprint
 
 
-def table(net: Rows) -> None:
+def table(net: Blueprint) -> None:
     """Append YOLOv7-X's rows."""
     net.conv(40, 3)
     net.conv(80, 3, 2)

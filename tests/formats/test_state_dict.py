@@ -9,8 +9,7 @@ from torch_objects import Objects, save
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.catalogue import load_model, save_model
-from refquant.formats.state_dict import Tensors
-from refquant.formats.state_dict import network as network_of
+from refquant.formats.state_dict import Tensors, connected
 from refquant.formats.tensor_names import canonical, hint
 from refquant.graph.architecture import ARCHITECTURES
 from refquant.graph.graph import cast
@@ -59,7 +58,7 @@ FORMS = [(n, h) for n in ARCHITECTURES for h in HEADS if "6" in n or h != "IAuxD
 @pytest.mark.parametrize(("name", "head"), FORMS)
 def test_layers_are_those_that_the_tensors_were_taken_from(name, head):
     layers = network(name, head=head)
-    found = network_of(in_memory(state_dict(layers)), name)
+    found = connected(in_memory(state_dict(layers)), name)
     assert nodes_equal(lower(found.layers), lower(layers))
     assert (found.classes, found.head) == (3, head)
     assert found.form == ("deploy" if head == "Detect" else "training")
@@ -84,7 +83,7 @@ def test_the_content_hash_is_that_of_the_whole_checkpoint(tmp_path, name, head, 
 @pytest.mark.parametrize("prefix", ("", "model.", "module.model.", "ema.module.model."))
 def test_prefixes_are_taken_off(prefix):
     layers = network("yolov7-tiny")
-    found = network_of(in_memory(state_dict(layers, prefix)), "yolov7-tiny")
+    found = connected(in_memory(state_dict(layers, prefix)), "yolov7-tiny")
     assert nodes_equal(lower(found.layers), lower(layers))
 
 
@@ -113,7 +112,7 @@ def test_a_repconv_with_an_identity_branch_is_read():
     arrays = state_dict(layers)
     norm = {"weight": 1, "bias": 2, "running_mean": 3, "running_var": 4}
     arrays |= {f"model.102.rbr_identity.{k}": np.full(32, v, "f2") for k, v in norm.items()}
-    nodes = {node.name: node for node in lower(network_of(in_memory(arrays), "yolov7").layers)}
+    nodes = {node.name: node for node in lower(connected(in_memory(arrays), "yolov7").layers)}
     assert nodes["model.102.add"].inputs[2] == "model.102.rbr_identity"
     assert nodes["model.102.rbr_identity"].arrays["variance"].tolist() == [4] * 32
 
@@ -121,11 +120,11 @@ def test_a_repconv_with_an_identity_branch_is_read():
 def test_anchors_in_units_of_the_stride_serve_too():
     arrays = state_dict(network("yolov7-tiny"))
     del arrays["model.77.anchor_grid"]
-    anchors = lower(network_of(in_memory(arrays), "yolov7-tiny").layers)[-1].arrays["anchors"]
+    anchors = lower(connected(in_memory(arrays), "yolov7-tiny").layers)[-1].arrays["anchors"]
     assert anchors[2, 2].tolist() == [373, 326]
     del arrays["model.77.anchors"]
     with pytest.raises(BadInput, match=r"model\.77\.anchors: this tensor .* is missing"):
-        network_of(in_memory(arrays), "yolov7-tiny")
+        connected(in_memory(arrays), "yolov7-tiny")
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -186,7 +185,7 @@ WRONG = {
 @pytest.mark.parametrize(("change", "words"), WRONG.values(), ids=WRONG.keys())
 def test_what_does_not_fit_is_refused_by_name(change, words):
     with pytest.raises(BadInput, match=words) as caught:
-        network_of(changed(change), "yolov7-tiny")
+        connected(changed(change), "yolov7-tiny")
     assert "\n" not in str(caught.value)
 
 
@@ -194,17 +193,17 @@ def test_a_fused_file_whose_convolution_has_no_bias_is_refused():
     arrays = state_dict(fuse(network("yolov7-tiny")))
     del arrays["model.0.conv.bias"]
     with pytest.raises(BadInput, match=r"model\.0\.conv\.bias"):
-        network_of(in_memory(arrays), "yolov7-tiny")
+        connected(in_memory(arrays), "yolov7-tiny")
 
 
 def test_the_wrong_architecture_is_told_the_right_one():
     tensors = in_memory(state_dict(network("yolov7-w6")))
     with pytest.raises(BadInput, match="it looks like yolov7-w6"):
-        network_of(tensors, "yolov7")
+        connected(tensors, "yolov7")
     with pytest.raises(BadInput, match=r"--arch; it looks like yolov7-w6"):
-        network_of(tensors, None)
+        connected(tensors, None)
     with pytest.raises(BadInput, match=r"architecture='yolov8': choose yolov7 \|"):
-        network_of(tensors, "yolov8")
+        connected(tensors, "yolov8")
 
 
 def test_maps_that_do_not_fit_are_refused_by_the_layer(tmp_path):

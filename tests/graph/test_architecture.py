@@ -8,7 +8,7 @@ from shapes_only import shape_only
 
 from refquant.arrays.errors import BadInput
 from refquant.graph.architecture import ARCHITECTURES, build, layers_of
-from refquant.graph.blocks import Rows
+from refquant.graph.blueprint import Blueprint
 from refquant.graph.graph import Counts, count
 from refquant.graph.lower import lower
 from refquant.graph.module import Module
@@ -108,7 +108,7 @@ def parameters(module: Module) -> int:
 
 
 def test_e2_of_a_worked_example():
-    net = Rows()
+    net = Blueprint()
     net.conv(8, 3)  # layer 0 is p
     net.e2(4, 6, 2, 16, "even")
     assert [(row.sources, row.kind, row.arguments) for row in net.rows[1:]] == [

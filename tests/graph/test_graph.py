@@ -9,7 +9,7 @@ from arrays_of_interest import same_bits
 from refquant.arrays.errors import BadInput
 from refquant.engine.walk import walk
 from refquant.graph.architecture import ARCHITECTURES, build
-from refquant.graph.blocks import Rows
+from refquant.graph.blueprint import Blueprint
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_parameters_are_those_of_the_published_networks(name, implicit, unfolded
 
 
 def test_an_elan_block_of_a_worked_example():
-    net = Rows()
+    net = Blueprint()
     net.conv(8, 3)  # layer 0 is p
     net.elan(4, 6, 2, 16, "all")
     assert [(row.sources, row.kind, row.arguments) for row in net.rows[1:]] == [
@@ -44,7 +44,7 @@ def test_an_elan_block_of_a_worked_example():
 
 
 def test_up_concatenates_the_lateral_branch_first():
-    net = Rows()
+    net = Blueprint()
     skip = net.conv(8, 3)
     net.conv(8, 3, 2)
     net.up(4, skip)

@@ -28,8 +28,9 @@ from refquant.formats.catalogue import load_model
 from refquant.formats.hdf5 import store as hdf5_file
 from refquant.formats.hdf5.content_hash import Group, content_sha256
 from refquant.formats.torch.archive import END, HEADER, RECORD
-from refquant.graph.architecture import Architecture, Maker, layers_of, pool, random_arrays
-from refquant.graph.blocks import Rows
+from refquant.graph.architecture import Architecture, detect, layers_of, random_arrays, supply_of
+from refquant.graph.blocks import conv, sp
+from refquant.graph.blueprint import Blueprint
 from refquant.graph.graph import Counts, Model, Node
 from refquant.graph.module import Layer, Module
 from refquant.quant.recipe import quantize_model, uniform
@@ -43,12 +44,12 @@ DARKNET = (
 DARKNET_NUMBERS = 4 * 4 + 4 * 3 * 64 + 6 + 6 * 8
 
 
-def small_table(rows: Rows) -> None:
-    rows.conv(8, 3, 8)
-    rows.add("Upsample")
-    rows.add("MP")
-    rows.add("RepConv", 8)
-    rows.detect([rows.last])
+def small_table(net: Blueprint) -> None:
+    net.conv(8, 3, 8)
+    net.add("Upsample")
+    net.add("MP")
+    net.add("RepConv", 8)
+    net.detect([net.last])
 
 
 # So that a state_dict has ten to twenty-four tensors, not hundreds.
@@ -66,18 +67,19 @@ def small_layers(implicit: bool) -> list[Layer]:
 
 def least() -> list[Layer]:
     """A convolution and a head of one level."""
-    make = Maker("x", random_halves(), SMALL, 1.0, 1, False)
-    return [Layer((-1,), make.conv("", 3, 2, 3, 8)), Layer((0,), make.detect((2,)))]
+    supply = supply_of(SMALL, 1.0, random_halves())
+    first = conv(supply, "x", 3, 2, 3, 8)
+    return [Layer((-1,), first), Layer((0,), detect(supply, "x", (2,), SMALL, 1, False))]
 
 
 def joined() -> list[Layer]:
     """The same with a pooling and a concat between them, and implicit layers in the head."""
-    make = Maker("x", random_halves(), SMALL, 1.0, 1, True)
+    supply = supply_of(SMALL, 1.0, random_halves())
     return [
-        Layer((-1,), make.conv("", 3, 2, 3, 8)),
-        Layer((0,), Module("SP", children={"m": pool(5, 1, 2)})),
+        Layer((-1,), conv(supply, "x", 3, 2, 3, 8)),
+        Layer((0,), sp(5)),
         Layer((1, 0), Module("Concat")),
-        Layer((2,), make.detect((4,))),
+        Layer((2,), detect(supply, "x", (4,), SMALL, 1, True)),
     ]
 
 

@@ -17,7 +17,8 @@ from fuse_checkpoint import fuse
 from pickle_writer import Call, Name, New
 from torch_objects import Objects, save
 
-from refquant.graph.architecture import ARCHITECTURES, Maker, layers_of, random_arrays
+from refquant.graph.architecture import ARCHITECTURES, detect, layers_of, random_arrays, supply_of
+from refquant.graph.blocks import conv
 from refquant.graph.module import Layer, Module
 
 HEADS = ("Detect", "IDetect", "IAuxDetect")
@@ -62,13 +63,14 @@ def network(
     if not auxiliary or "m2" in last.module.children:
         return layers
     leads = [body[source] for source in last.sources]
-    maker = Maker("aux", half, table, width, classes, True)
+    supply = supply_of(table, width, half)
     filters = []
     for lead in leads:
         f, c = first_conv(lead.module).arrays["weight"].shape[:2]
-        body.append(Layer(lead.sources, maker.conv("", c, f, 3)))
+        body.append(Layer(lead.sources, conv(supply, "aux", c, f, 3)))
         filters.append(f)
-    children = {**last.module.children, "m2": maker.detect(filters).children["m"]}
+    heads = detect(supply, "aux", filters, table, classes, True)
+    children = {**last.module.children, "m2": heads.children["m"]}
     sources = (*last.sources, *range(len(body) - len(leads), len(body)))
     return [*body, Layer(sources, replace(last.module, children=children))]
 

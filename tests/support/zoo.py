@@ -7,8 +7,11 @@ from make_checkpoint import stripped
 from pickle_writer import New
 from torch_objects import Objects, save
 
-from refquant.graph.architecture import ARCHITECTURES, Maker, pool, random_arrays
+from refquant.graph.architecture import ARCHITECTURES, detect, random_arrays, supply_of
+from refquant.graph.blocks import conv as conv_of
+from refquant.graph.blocks import rep_conv, sppcspc
 from refquant.graph.module import Layer, Module
+from refquant.graph.supply import listed, norm, pool
 
 CLASSES = 2
 STRIDES = (8, 16)
@@ -24,17 +27,14 @@ def zoo(seed: int = 0, implicit: bool = False) -> list[Layer]:
     def half(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return random(name, shape).astype(np.float16)
 
-    make = Maker("zoo", half, architecture, 1.0, CLASSES, implicit)
+    supply = supply_of(architecture, 1.0, half)
 
     def parts(kind: str, *convs: Module, **others: Module) -> Module:
         named = {f"cv{i}": conv for i, conv in enumerate(convs, 1)}
         return Module(kind, children={**named, **others})
 
-    def listed(kind: str, *modules: Module) -> Module:
-        return Module(kind, children={str(i): module for i, module in enumerate(modules)})
-
     def conv(c: int, filters: int, kernel: int = 1, stride: int = 1) -> Module:
-        return make.conv("", c, filters, kernel, stride)
+        return conv_of(supply, "zoo", c, filters, kernel, stride)
 
     def with_activation(module: Module, kind: str) -> Module:
         return replace(module, children={**module.children, "act": Module(kind)})
@@ -42,8 +42,11 @@ def zoo(seed: int = 0, implicit: bool = False) -> list[Layer]:
     def bottleneck(add: bool) -> Module:
         return replace(parts("Bottleneck", conv(8, 8), conv(8, 8, 3)), attributes={"add": add})
 
-    identity = {"rbr_identity": make.norm("", 8)}
-    rep_conv = make.rep_conv(8, 8)
+    def last() -> Module:
+        return detect(supply, "zoo", (8, 8), architecture, CLASSES, implicit)
+
+    identity = {"rbr_identity": norm(supply, "zoo", 8)}
+    branches = rep_conv(supply, "zoo", 8, 8)
     chain = listed("Sequential", bottleneck(True), bottleneck(True))
     pyramid = listed("ModuleList", *(pool(k, 1, k // 2) for k in (5, 9, 13)))
     return [
@@ -57,14 +60,14 @@ def zoo(seed: int = 0, implicit: bool = False) -> list[Layer]:
         Layer((6,), Module("MP", children={"m": pool(2, 2, 0)})),
         Layer((7,), parts("SPPF", conv(8, 8), conv(32, 8), m=pool(5, 1, 2))),
         Layer((8,), parts("SPP", conv(8, 8), conv(32, 8), m=pyramid)),
-        Layer((9,), make.sppcspc(8, 8)),
-        Layer((10,), replace(rep_conv, children={**rep_conv.children, **identity})),
+        Layer((9,), sppcspc(supply, "zoo", 8, 8)),
+        Layer((10,), replace(branches, children={**branches.children, **identity})),
         Layer((11,), Module("SP", children={"m": pool(5, 1, 2)})),
         Layer((12,), bottleneck(False)),
         Layer((13,), Module("Upsample", {"scale": 2})),
         Layer((14, 6), Module("Concat")),
         Layer((15,), listed("Sequential", conv(16, 8), conv(8, 8))),
-        Layer((16, 13), replace(make.detect((8, 8)), attributes={"strides": STRIDES})),
+        Layer((16, 13), replace(last(), attributes={"strides": STRIDES})),
     ]
 
 

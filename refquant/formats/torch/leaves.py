@@ -18,11 +18,10 @@ from refquant.arrays.errors import BadInput
 from refquant.formats.torch.globals import Tensor
 from refquant.formats.torch.pickle_machine import Instance, shown
 from refquant.formats.torch.tensors import Arrays
-from refquant.graph.module import Module
+from refquant.graph.module import NORM_ARRAYS, Module
 
 LARGEST = 64  # of a kernel, a stride or a scale; 13, 2 and 2 are the family's
 SLOPE = 0.1  # of LeakyReLU, in every file of the family
-BN_ARRAYS = ("weight", "bias", "running_mean", "running_var")
 MOST_ENTRIES = 1024  # of one module; E6E, the longest network of the family, has 266 layers
 CHILD_NAME = re.compile(r"\w{1,64}", re.ASCII)
 SUPPORTED = "refquant reads the modules of YOLOv7 and YOLOv5 v5/v6"
@@ -124,7 +123,7 @@ def norm(name: str, instance: Instance, arrays: Arrays) -> Module:
     if type(eps) is not float or not 0 < eps < 1:
         raise BadInput(name, f"eps is {shown(eps)}, not a number between 0 and 1")
     shape = array(name, instance, "weight", arrays).shape
-    found = {key: array(name, instance, key, arrays, shape[:1]) for key in BN_ARRAYS}
+    found = {key: array(name, instance, key, arrays, shape[:1]) for key in NORM_ARRAYS}
     if np.any(found["running_var"] < 0):
         raise BadInput(f"{name}.running_var", "a variance is negative", "the file is damaged")
     return Module("BatchNorm2d", {"eps": eps}, found)

@@ -4,40 +4,19 @@ A module's children keep their names, which become those of the graph's nodes. M
 shared, so that few objects can stand for very many: their number and depth are limited first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.torch.globals import Tensor
-from refquant.formats.torch.leaves import (
-    LEAVES,
-    SUPPORTED,
-    children_of,
-    tensors_of,
-)
+from refquant.formats.torch.leaves import LEAVES, SUPPORTED, children_of, tensors_of
 from refquant.formats.torch.pickle_machine import Instance
 from refquant.formats.torch.tensors import Arrays
+from refquant.graph.blocks import BLOCKS
 from refquant.graph.module import Module
 
 MAX_MODULES = 2**12  # E6E in training form, the largest of the family, has about 1,300
 MAX_DEPTH = 16  # 6 in the family: C3's bottlenecks
 NOT_NEEDED = ("num_batches_tracked",)
-
-# The classes made of parts, and the parts without which they mean nothing.
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "Sequential": (),
-    "ModuleList": (),
-    "Conv": ("conv", "act"),
-    "RepConv": ("act",),
-    "MP": ("m",),
-    "SP": ("m",),
-    "SPPCSPC": ("cv1", "cv2", "cv3", "cv4", "cv5", "cv6", "cv7", "m"),
-    "DownC": ("cv1", "cv2", "cv3", "mp"),
-    "SPP": ("cv1", "cv2", "m"),
-    "SPPF": ("cv1", "cv2", "m"),
-    "Focus": ("conv",),
-    "Bottleneck": ("cv1", "cv2"),
-    "C3": ("cv1", "cv2", "cv3", "m"),
-}
 
 
 def walk_modules(root: Instance) -> Iterator[tuple[str, Instance]]:
@@ -69,18 +48,16 @@ def module(name: str, instance: Instance, arrays: Arrays) -> Module:
     """A module with its parts. The recursion is as deep as walk_modules has found it to be."""
     if instance.kind in LEAVES:
         return LEAVES[instance.kind](name, instance, arrays)
-    if instance.kind not in PARTS:
+    block = BLOCKS.get(instance.kind)
+    if block is None and instance.kind != "ModuleList":
         raise BadInput(name, f"module {instance.name} is not known", SUPPORTED)
     below = children_of(name, instance)
     parts = {key: module(f"{name}.{key}", child, arrays) for key, child in below.items()}
-    missing = [key for key in PARTS[instance.kind] if key not in parts]
-    if instance.kind == "RepConv" and "rbr_reparam" not in parts:
-        missing += [key for key in ("rbr_dense", "rbr_1x1") if key not in parts]
+    if block is None:
+        return Module(instance.kind, children=parts)
+    missing = block.missing(parts)
     if missing:
-        raise BadInput(
-            name, f"{instance.kind} without {', '.join(missing)}", "the file is damaged"
-        )
-    attributes = {}
-    if instance.kind == "Bottleneck":
-        attributes["add"] = instance.attributes.get("add") is True
+        problem = f"{instance.kind} without {', '.join(missing)}"
+        raise BadInput(name, problem, "the file is damaged")
+    attributes = {flag: instance.attributes.get(flag) is True for flag in block.flags}
     return Module(instance.kind, attributes, {}, parts)

@@ -13,9 +13,9 @@ from zoo import CLASSES, at, write_zoo, zoo
 from refquant.engine.walk import walk
 from refquant.formats.torch import head as torch_head
 from refquant.formats.torch import leaves as torch_leaves
-from refquant.formats.torch import modules as torch_modules
 from refquant.formats.torch.checkpoint import LICENCE, read
 from refquant.graph.architecture import ARCHITECTURES, build, layers_of
+from refquant.graph.blocks import BLOCKS
 from refquant.graph.fold import fold
 from refquant.graph.graph import Counts, cast, count
 from refquant.graph.lower import KINDS, lower
@@ -119,7 +119,7 @@ def test_the_zoo_has_every_kind_of_module():
     for layer in zoo():
         visit(layer.module)
     assert seen - {"ModuleList"} == set(KINDS)
-    known = set(torch_leaves.LEAVES) | set(torch_modules.PARTS) | set(torch_head.HEADS)
+    known = set(torch_leaves.LEAVES) | {*BLOCKS, "ModuleList"} | set(torch_head.HEADS)
     assert seen <= known
 
 

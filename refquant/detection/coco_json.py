@@ -1,4 +1,4 @@
-"""Annotations in COCO's JSON, from strangers: three lists of records, every value checked.
+"""Annotations in COCO's JSON, from strangers: three lists of objects, every value checked.
 
     images        id, file_name [, width, height]
     annotations   id, image_id, category_id, bbox [x, y, w, h] in pixels [, area, iscrowd]
@@ -8,7 +8,7 @@ width and height are None.
 
 Ids are whole numbers from -2**53 to 2**53, unique in their list, and refer to what exists; numbers
 are finite, and sizes are not negative; the names of categories differ; the names of files stay
-inside the folder of images. The first breach raises BadInput with the file, the record and the
+inside the folder of images. The first breach raises BadInput with the file, the object and the
 value.
 
 Python's objects take 6 bytes per byte of COCO's own files, and up to 27 bytes per byte of a file
@@ -95,8 +95,8 @@ class Annotations(NamedTuple):
     categories: tuple[Category, ...]
 
 
-class Record(NamedTuple):
-    """A JSON object and where it stands; each method gives a value of the right kind or raises."""
+class JsonObject(NamedTuple):
+    """One JSON object and where it stands; a method gives a value of the right kind or raises."""
 
     where: str
     values: Mapping[str, Any]
@@ -173,7 +173,7 @@ def json_in(path: Path) -> Any:
 
 
 def unique(
-    path: Path, content: Mapping[str, Any], key: str, make: Callable[[Record], T]
+    path: Path, content: Mapping[str, Any], key: str, make: Callable[[JsonObject], T]
 ) -> dict[int, T]:
     """The items of the list content[key], by id."""
     values = content.get(key)
@@ -184,11 +184,11 @@ def unique(
         where = f"{path}: {key}[{index}]"
         if not isinstance(value, dict):
             raise BadInput(where, f"{shown(value)} is not a JSON object")
-        record = Record(where, value)
-        number = record.whole("id")
+        item = JsonObject(where, value)
+        number = item.whole("id")
         if number in items:
             raise BadInput(where, f"id={number} occurs twice")
-        items[number] = make(record)
+        items[number] = make(item)
     return items
 
 
@@ -197,32 +197,32 @@ def ordered(items: Mapping[int, T]) -> tuple[T, ...]:
     return tuple(items[key] for key in sorted(items))
 
 
-def picture_of(record: Record) -> Picture:
-    name = record.text("file_name")
+def picture_of(item: JsonObject) -> Picture:
+    name = item.text("file_name")
     if Path(name).is_absolute() or ".." in name.replace("\\", "/").split("/"):
-        raise BadInput(record.where, f"file_name={shown(name)} leaves the folder of images")
+        raise BadInput(item.where, f"file_name={shown(name)} leaves the folder of images")
     sides = [
-        record.whole(key, 1, LARGEST_SIDE) if record.values.get(key) is not None else None
+        item.whole(key, 1, LARGEST_SIDE) if item.values.get(key) is not None else None
         for key in ("width", "height")
     ]
-    return Picture(record.whole("id"), name, sides[0], sides[1])
+    return Picture(item.whole("id"), name, sides[0], sides[1])
 
 
-def category_of(record: Record) -> Category:
-    return Category(record.whole("id"), record.text("name"))
+def category_of(item: JsonObject) -> Category:
+    return Category(item.whole("id"), item.text("name"))
 
 
-def truth_of(record: Record) -> Truth:
-    box = record.values.get("bbox")
+def truth_of(item: JsonObject) -> Truth:
+    box = item.values.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
-        raise BadInput(record.where, f"bbox={shown(box)} is not [x, y, width, height]")
-    x, y = (record.number("bbox", value) for value in box[:2])
-    width, height = (record.number("bbox", value, 0) for value in box[2:])
-    area = record.values.get("area")
+        raise BadInput(item.where, f"bbox={shown(box)} is not [x, y, width, height]")
+    x, y = (item.number("bbox", value) for value in box[:2])
+    width, height = (item.number("bbox", value, 0) for value in box[2:])
+    area = item.values.get("area")
     return Truth(
-        record.whole("image_id"),
-        record.whole("category_id"),
+        item.whole("image_id"),
+        item.whole("category_id"),
         (x, y, width, height),
-        width * height if area is None else record.number("area", area, 0),
-        record.whole("iscrowd", 0, 1) if "iscrowd" in record.values else 0,
+        width * height if area is None else item.number("area", area, 0),
+        item.whole("iscrowd", 0, 1) if "iscrowd" in item.values else 0,
     )

@@ -24,7 +24,7 @@ import numpy as np
 
 from refquant.arrays.atomic import atomic_path
 from refquant.arrays.errors import BadInput
-from refquant.detection.coco_json import Picture, Record, json_in, shown
+from refquant.detection.coco_json import JsonObject, Picture, json_in, shown
 from refquant.detection.dataset import DataSet
 from refquant.detection.predict import Detections
 
@@ -80,20 +80,20 @@ def read_results(path: str | os.PathLike[str], dataset: DataSet) -> list[Result]
         where = f"{path}: [{index}]"
         if not isinstance(values, dict):
             raise BadInput(where, f"{shown(values)} is not a JSON object")
-        results.append(checked(Record(where, values), images, categories))
+        results.append(checked(JsonObject(where, values), images, categories))
     return in_order(results)
 
 
-def checked(record: Record, images: set[int], categories: set[int]) -> Result:
-    """The record as a result; BadInput tells the place and the value of what is wrong."""
-    image, category = record.whole("image_id"), record.whole("category_id")
+def checked(item: JsonObject, images: set[int], categories: set[int]) -> Result:
+    """A JSON object as a result, or BadInput with its place and value."""
+    image, category = item.whole("image_id"), item.whole("category_id")
     if image not in images or category not in categories:
         what = f"image {image}" if image not in images else f"category {category}"
-        raise BadInput(record.where, f"the data set has no {what}", "give results on this data")
-    box = record.values.get("bbox")
+        raise BadInput(item.where, f"the data set has no {what}", "give results on this data")
+    box = item.values.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
-        raise BadInput(record.where, f"bbox={shown(box)} is not [x, y, width, height]")
-    start = [record.number("bbox", value) for value in box[:2]]
-    sides = [record.number("bbox", value, 0) for value in box[2:]]
-    score = record.number("score", record.values.get("score"))
+        raise BadInput(item.where, f"bbox={shown(box)} is not [x, y, width, height]")
+    start = [item.number("bbox", value) for value in box[:2]]
+    sides = [item.number("bbox", value, 0) for value in box[2:]]
+    score = item.number("score", item.values.get("score"))
     return {"image_id": image, "category_id": category, "bbox": start + sides, "score": score}

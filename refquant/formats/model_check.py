@@ -25,15 +25,15 @@ MOST_NODES = 10_000
 FLOATS = ("float32", "float16")
 
 
-class Rule(NamedTuple):
+class Allowed(NamedTuple):
     """What an attribute may be, in words and as a function."""
 
     text: str
     holds: Callable[[Any], bool]
 
 
-def _whole(low: int, high: int) -> Rule:
-    return Rule(
+def _whole(low: int, high: int) -> Allowed:
+    return Allowed(
         f"a whole number {low}..{high}", lambda value: type(value) is int and low <= value <= high
     )
 
@@ -45,18 +45,18 @@ def _are_strides(value: Any) -> bool:
     return all(type(stride) is int and stride in powers for stride in value)
 
 
-ATTRIBUTES: Mapping[str, Rule] = {
+ATTRIBUTES: Mapping[str, Allowed] = {
     "stride": _whole(1, 64),
     "padding": _whole(0, 64),
     "kernel": _whole(1, 64),
     "scale": _whole(1, 64),
-    "activation": Rule(
+    "activation": Allowed(
         " or ".join(ACTIVATIONS), lambda value: type(value) is str and value in ACTIVATIONS
     ),
-    "eps": Rule(
+    "eps": Allowed(
         "a number above 0 and up to 1", lambda value: type(value) is float and 0 < value <= 1
     ),
-    "strides": Rule("one to eight powers of two up to 1024", _are_strides),
+    "strides": Allowed("one to eight powers of two up to 1024", _are_strides),
 }
 
 # Per op and array the axes by letter; a "?" marks arrays that a node may lack.

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.darknet.cfg import MOST_BYTES, parse
-from refquant.formats.darknet.layers import Level, Shapes, shapes_of
+from refquant.formats.darknet.layers import Level, Outline, outline_of
 from refquant.formats.finish import finish
 from refquant.formats.official import LICENCE
 from refquant.graph.graph import Model, Node, count, needed
@@ -47,15 +47,15 @@ def read(path: Path, *, fold: bool = True, eps: float | None = None) -> Model:
     cfg, weights = path.with_suffix(".cfg"), path.with_suffix(".weights")
     text = bytes_of(cfg, MOST_BYTES)
     try:
-        shapes = shapes_of(parse(text))
+        outline = outline_of(parse(text))
     except BadInput as error:
         raise BadInput(cfg, str(error)) from error
-    data = bytes_of(weights, 4 * shapes.numbers + LONG)
+    data = bytes_of(weights, 4 * outline.numbers + LONG)
     try:
-        nodes = needed((*with_numbers(shapes, data, eps), head(shapes.levels)))
+        nodes = needed((*with_numbers(outline, data, eps), head(outline.levels)))
     except BadInput as error:
         raise BadInput(weights, str(error)) from error
-    names = tuple(f"class {i}" for i in range(shapes.levels[0].classes))
+    names = tuple(f"class {i}" for i in range(outline.levels[0].classes))
     source = {
         "name": weights.name,
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -90,10 +90,10 @@ def numbers_start(data: bytes) -> int:
     return LONG if major * 10 + minor >= 2 else SHORT
 
 
-def with_numbers(shapes: Shapes, data: bytes, eps: float) -> list[Node]:
+def with_numbers(outline: Outline, data: bytes, eps: float) -> list[Node]:
     """The nodes with their arrays, taken from the bytes of the weights file in order."""
     start = numbers_start(data)
-    due = start + 4 * shapes.numbers
+    due = start + 4 * outline.numbers
     if len(data) != due:
         found = f"more than {due}" if len(data) > due else str(len(data))
         problem = f"it has {found} bytes, {due} are those of the cfg"
@@ -101,7 +101,7 @@ def with_numbers(shapes: Shapes, data: bytes, eps: float) -> list[Node]:
     numbers = np.frombuffer(data, "<f4", offset=start)
     arrays: dict[str, dict[str, NDArray[np.float32]]] = {}
     position = 0
-    for name, parts in shapes.shapes.items():
+    for name, parts in outline.shapes.items():
         arrays[name] = {}
         for key, shape in parts.items():
             length = int(np.prod(shape))
@@ -110,7 +110,7 @@ def with_numbers(shapes: Shapes, data: bytes, eps: float) -> list[Node]:
         if "variance" in parts and np.any(arrays[name]["variance"] < 0):
             raise BadInput(name, "a variance is negative", "the numbers are not this cfg's")
     nodes = []
-    for node in shapes.nodes:
+    for node in outline.nodes:
         attributes = (
             {**node.attributes, "eps": eps} if node.op == "batch_norm" else node.attributes
         )
@@ -123,5 +123,5 @@ def head(levels: list[Level]) -> Node:
     ordered = sorted(levels, key=lambda level: level.raw.stride)
     anchors = np.array([level.anchors for level in ordered], np.float32)
     strides = tuple(level.raw.stride for level in ordered)
-    inputs = tuple(level.raw.name for level in ordered)
+    inputs = tuple(level.raw.node for level in ordered)
     return Node("decode", "decode", inputs, {"strides": strides}, {"anchors": anchors})

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from refquant.arrays.errors import BadInput
 from refquant.formats.darknet.cfg import Section
-from refquant.formats.maps import MOST_CHANNELS
+from refquant.formats.maps import COARSEST, MOST_CHANNELS, MapOf
 from refquant.graph.graph import INPUT, Node
 
 ACTIVATIONS = {
@@ -29,28 +29,19 @@ ACTIVATIONS = {
     "linear": "",
 }
 NORM = ("bias", "weight", "mean", "variance")  # in the order of the weights file
-COARSEST = 1024  # pixels per cell
 MOST_INPUTS = 64  # of a route
 MOST_CLASSES = 1 << 14
-
-
-class Map(NamedTuple):
-    """The output of a layer: the node that gives it, its channels, image pixels per cell."""
-
-    name: str
-    channels: int
-    stride: int
 
 
 class Level(NamedTuple):
     """What a yolo layer decodes: raw values, anchors in pixels."""
 
-    raw: Map
+    raw: MapOf
     anchors: list[list[float]]
     classes: int
 
 
-class Shapes(NamedTuple):
+class Outline(NamedTuple):
     """The graph without numbers: nodes whose arrays are shapes, the levels of the head."""
 
     nodes: list[Node]
@@ -63,25 +54,27 @@ class Shapes(NamedTuple):
         return sum(prod(shape) for shapes in self.shapes.values() for shape in shapes.values())
 
 
-def shapes_of(sections: list[Section]) -> Shapes:
+def outline_of(sections: list[Section]) -> Outline:
     """The graph that the sections describe."""
-    shapes = Shapes([], {}, [])
-    layers: list[Map] = []
+    outline = Outline([], {}, [])
+    layers: list[MapOf] = []
     for index, section in enumerate(sections[1:]):
-        previous = layers[-1] if layers else Map(INPUT, 3, 1)
-        made = LAYERS[section.kind](f"layer.{index}", section, previous, layers, shapes)
+        previous = layers[-1] if layers else MapOf(INPUT, 3, 1)
+        made = LAYERS[section.kind](f"layer.{index}", section, previous, layers, outline)
         if made.channels > MOST_CHANNELS or made.stride > COARSEST:
             section.fail(f"it gives {made.channels} channels at stride {made.stride}")
         layers.append(made)
-    if len({(level.classes, len(level.anchors)) for level in shapes.levels}) != 1:
+    if len({(level.classes, len(level.anchors)) for level in outline.levels}) != 1:
         problem = "it has no yolo layers, or their numbers of classes or anchors differ"
         raise BadInput("cfg", problem)
-    if len({level.raw.stride for level in shapes.levels}) != len(shapes.levels):
+    if len({level.raw.stride for level in outline.levels}) != len(outline.levels):
         raise BadInput("cfg", "two yolo layers have the same stride")
-    return shapes
+    return outline
 
 
-def convolution(name: str, section: Section, x: Map, layers: list[Map], shapes: Shapes) -> Map:
+def convolution(
+    name: str, section: Section, x: MapOf, layers: list[MapOf], outline: Outline
+) -> MapOf:
     """conv [, batch norm] [, activation]; its numbers' shapes in the order of the file."""
     section.require(groups="1", dilation="1")
     filters = section.integer("filters", 1, MOST_CHANNELS)
@@ -94,22 +87,22 @@ def convolution(name: str, section: Section, x: Map, layers: list[Map], shapes: 
     weight = (filters, x.channels, size, size)
     attributes = {"stride": stride, "padding": padding, "activation": "linear"}
     last = f"{name}.conv"
-    shapes.nodes.append(Node(last, "conv", (x.name,), attributes))
+    outline.nodes.append(Node(last, "conv", (x.node,), attributes))
     norm = section.integer("batch_normalize", 0, 1, 0)
     if norm:
-        shapes.shapes[f"{name}.bn"] = dict.fromkeys(NORM, (filters,))
-        shapes.shapes[last] = {"weight": weight}
-        shapes.nodes.append(Node(f"{name}.bn", "batch_norm", (last,)))
+        outline.shapes[f"{name}.bn"] = dict.fromkeys(NORM, (filters,))
+        outline.shapes[last] = {"weight": weight}
+        outline.nodes.append(Node(f"{name}.bn", "batch_norm", (last,)))
         last = f"{name}.bn"
     else:
-        shapes.shapes[last] = {"bias": (filters,), "weight": weight}
+        outline.shapes[last] = {"bias": (filters,), "weight": weight}
     if ACTIVATIONS[activation]:
-        shapes.nodes.append(Node(f"{name}.act", ACTIVATIONS[activation], (last,)))
+        outline.nodes.append(Node(f"{name}.act", ACTIVATIONS[activation], (last,)))
         last = f"{name}.act"
-    return Map(last, filters, x.stride * stride)
+    return MapOf(last, filters, x.stride * stride)
 
 
-def route(name: str, section: Section, x: Map, layers: list[Map], shapes: Shapes) -> Map:
+def route(name: str, section: Section, x: MapOf, layers: list[MapOf], outline: Outline) -> MapOf:
     """The layers listed, joined; a single one is that layer itself."""
     section.require(groups="1")
     chosen = []
@@ -120,29 +113,31 @@ def route(name: str, section: Section, x: Map, layers: list[Map], shapes: Shapes
         chosen.append(layers[index])
     if len(chosen) == 1:
         return chosen[0]
-    shapes.nodes.append(Node(name, "concat", tuple(x.name for x in chosen)))
-    return Map(name, sum(x.channels for x in chosen), chosen[0].stride)
+    outline.nodes.append(Node(name, "concat", tuple(x.node for x in chosen)))
+    return MapOf(name, sum(x.channels for x in chosen), chosen[0].stride)
 
 
-def maxpool(name: str, section: Section, x: Map, layers: list[Map], shapes: Shapes) -> Map:
+def maxpool(name: str, section: Section, x: MapOf, layers: list[MapOf], outline: Outline) -> MapOf:
     size, stride = section.integer("size", 1, 64), section.integer("stride", 1, 64, 1)
     section.require(padding=str(size - 1))
     if (size, stride) != (2, 2) and (size % 2 == 0 or stride != 1):
         section.fail(f"size={size} and stride={stride}: only 2 and 2, or odd and 1, are supported")
     attributes = {"kernel": size, "stride": stride, "padding": 0 if stride == 2 else size // 2}
-    shapes.nodes.append(Node(name, "max_pool", (x.name,), attributes))
-    return Map(name, x.channels, x.stride * stride)
+    outline.nodes.append(Node(name, "max_pool", (x.node,), attributes))
+    return MapOf(name, x.channels, x.stride * stride)
 
 
-def upsample(name: str, section: Section, x: Map, layers: list[Map], shapes: Shapes) -> Map:
+def upsample(
+    name: str, section: Section, x: MapOf, layers: list[MapOf], outline: Outline
+) -> MapOf:
     scale = section.integer("stride", 2, 64, 2)
     if x.stride % scale:
         section.fail(f"stride={scale}: a map of stride {x.stride} grows beyond the image")
-    shapes.nodes.append(Node(name, "upsample", (x.name,), {"scale": scale}))
-    return Map(name, x.channels, x.stride // scale)
+    outline.nodes.append(Node(name, "upsample", (x.node,), {"scale": scale}))
+    return MapOf(name, x.channels, x.stride // scale)
 
 
-def yolo(name: str, section: Section, x: Map, layers: list[Map], shapes: Shapes) -> Map:
+def yolo(name: str, section: Section, x: MapOf, layers: list[MapOf], outline: Outline) -> MapOf:
     """A level of the head; its sigmoids, if they are written, are those of the decode."""
     if "scale_x_y" not in section.values or "new_coords" not in section.values:
         section.fail("scale_x_y=2.0 and new_coords=1 are missing: an older head than YOLOv7's")
@@ -157,17 +152,17 @@ def yolo(name: str, section: Section, x: Map, layers: list[Map], shapes: Shapes)
     if x.channels != len(mask) * (5 + classes):
         due = f"{len(mask)} x (5 + {classes})"
         section.fail(f"the convolution before it has {x.channels} filters instead of {due}")
-    if x.name.endswith(".act"):
-        node = shapes.nodes[-1]
-        if node.name != x.name or node.op != "sigmoid":
+    if x.node.endswith(".act"):
+        node = outline.nodes[-1]
+        if node.name != x.node or node.op != "sigmoid":
             section.fail("the convolution before it is neither linear nor logistic")
-        x = x._replace(name=node.inputs[0])
+        x = x._replace(node=node.inputs[0])
     pairs = [numbers[2 * index : 2 * index + 2] for index in mask]
-    shapes.levels.append(Level(x, pairs, classes))
+    outline.levels.append(Level(x, pairs, classes))
     return x
 
 
-LAYERS: Mapping[str, Callable[[str, Section, Map, list[Map], Shapes], Map]] = {
+LAYERS: Mapping[str, Callable[[str, Section, MapOf, list[MapOf], Outline], MapOf]] = {
     "convolutional": convolution,
     "route": route,
     "maxpool": maxpool,

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.onnx.graph import Body, Converter, MapOf, Part, Unknown, Value
+from refquant.formats.maps import MapOf
+from refquant.formats.onnx.graph import Body, Converter, Part, Unknown, Value
 
 ORDER = ((0, 0), (1, 0), (0, 1), (1, 1))  # rows, columns: the quarters of ReOrg
 SLOPE = 0.1

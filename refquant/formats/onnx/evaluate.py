@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
-from refquant.formats.onnx.graph import Converter, MapOf, Tail
+from refquant.formats.maps import MapOf
+from refquant.formats.onnx.graph import Converter, Tail
 
 MOST_OPERATIONS = 600  # P6 with shapes that are computed has about 300
 MOST_NUMBERS = 2**27  # computed in one probe; P6 at 1280 pixels takes 2**26

@@ -18,19 +18,11 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from refquant.arrays.errors import BadInput
+from refquant.formats.maps import COARSEST, MOST_CHANNELS, MapOf
 from refquant.formats.onnx.constants import Constants, array
 from refquant.graph.graph import INPUT, Node
 
-MOST_CHANNELS, COARSEST = 1 << 16, 1024
 MOST_INPUTS = 256  # of an operation
-
-
-class MapOf(NamedTuple):
-    """The output of a node."""
-
-    node: str
-    channels: int
-    stride: int
 
 
 class Part(NamedTuple):

@@ -15,7 +15,7 @@ from refquant.engine.walk import walk
 from refquant.formats.catalogue import load_model
 from refquant.formats.darknet import file as darknet
 from refquant.formats.darknet.cfg import parse
-from refquant.formats.darknet.layers import shapes_of
+from refquant.formats.darknet.layers import outline_of
 from refquant.graph.architecture import ARCHITECTURES, layers_of
 from refquant.graph.fold import fold
 from refquant.graph.graph import Counts, Model, count
@@ -71,7 +71,7 @@ def test_sections_and_numbers_are_those_of_the_published_files(name):
     sections = parse(cfg_of(files(layers)).encode())
     kinds = Counter(section.kind for section in sections)
     found = [kinds[kind] for kind in ("convolutional", "route", "maxpool", "upsample", "yolo")]
-    assert (*found, shapes_of(sections).numbers) == PUBLISHED[name]
+    assert (*found, outline_of(sections).numbers) == PUBLISHED[name]
 
 
 def plain(module):
@@ -153,7 +153,7 @@ def test_either_file_may_be_named(tmp_path):
 
 def test_keys_that_matter_to_training_are_passed_over():
     text = SMALL.replace("mask=0", TRAINING + "mask = 0")
-    assert shapes_of(parse(text.encode())).levels[0].anchors == [[10, 20]]
+    assert outline_of(parse(text.encode())).levels[0].anchors == [[10, 20]]
     assert parse(b"\xef\xbb\xbf;c\r\n" + SMALL.replace("\n", "\r\n").encode())
 
 

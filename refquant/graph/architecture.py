@@ -2,9 +2,9 @@
 
     build("yolov7", width=1.0, seed=0)        the network at full width with random weights
 
-Random weights are for tests, benches and shapes, not for detecting: each is drawn from a normal
-distribution of variance 2 / (C*R*S) (He et al. 2015, arXiv 1502.01852), batch norms close to the
-identity, so that activations keep their size through the whole network.
+Random weights are for tests, benches and shapes, not for detecting. Each is drawn from a normal
+distribution of variance 2 / (C*R*S) (He et al. 2015, arXiv 1502.01852), and batch norms are close
+to the identity, so that activations keep their size through the whole network.
 """
 
 import math
@@ -25,11 +25,11 @@ from refquant.graph.lower import lower
 from refquant.graph.module import Layer, Module
 from refquant.graph.supply import MakeArray, Supply, conv2d, listed
 
-STRIDES = (8, 16, 32)  # of the networks with three levels; the others have a fourth
+STRIDES = (8, 16, 32)  # pixels per cell of networks with three levels; others have a fourth
 
 
 class Architecture(NamedTuple):
-    """A table of layers, its activation, its anchors in pixels (one tuple of pairs per level)."""
+    """A table of layers, its activation and its anchors: per level (width, height) in pixels."""
 
     name: str
     table: Callable[[Blueprint], None]

@@ -15,8 +15,8 @@ mean, variance) are the arrays of a batch norm over F channels.
     (conv) * m           W' = W * m,  b' = b * m                                 (6)
     conv, activation     the activation becomes the convolution's attribute      (7)
 
-A folded convolution keeps what the cancellation in (2), (3) and (5) hides, because bounds for
-implementations that did not fold need it:
+A folded convolution keeps what cancellation in (2), (3) and (5) hides, since the bounds of an
+implementation that did not fold need it:
     bias_magnitude    (F,)           the same sums over absolute values
     weight_magnitude  (F, C, R, S)   sum of |W| over the branches, only after (3)
 """
@@ -50,9 +50,9 @@ class Folded:
 
 
 def fold(model: Model, dtype: type | None = None) -> Model:
-    """The folded model. A folded model stays as it is.
+    """The folded model; a model that is folded already stays as it is.
 
-    Arrays that changed are float64; with a dtype, all plain floating ones are rounded to that.
+    Arrays that folding changed are float64; with a dtype, all plain floating ones are rounded.
     """
     nodes = model.nodes
     for rule in (norm_of_input, norm, implicit_add, implicit_multiply, branches, activation):
@@ -245,7 +245,7 @@ def grown(weight: Float64, size: int) -> Float64:
 
 
 def sum_of(parts: Iterable[Float64]) -> Float64:
-    """Left to right."""
+    """The sum of the parts, from left to right."""
     return reduce(add, parts)
 
 

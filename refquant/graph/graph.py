@@ -1,7 +1,7 @@
 """A model: a flat tuple of nodes in the order of execution, and what is known about its origin.
 
-Nothing here knows where a model came from or how it is computed; a file format makes one, `walk`
-runs one. The image goes in under the name "images"; the last node's output is the result.
+Nothing here knows where a model came from or how it is computed: a file format makes one, and
+`walk` runs one. The image goes in under the name "images"; the last node's output is the result.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 INPUT = "images"
-USUAL_SIZE = 640  # pixels; where a model's file says no other
+USUAL_SIZE = 640  # pixels, where a model's file says no other size
 
 
 class Decodable(Protocol):
@@ -34,12 +34,33 @@ Array = NDArray[Any] | Decodable
 class Node:
     """One operation of a graph.
 
-    name        unique; names from the checkpoint are kept, such as "model.24.conv"
-    op          a name in OPS
-    inputs      names of the nodes (or INPUT) whose outputs it takes, in order
-    attributes  the operation's attributes, such as {"stride": 2}; ints, floats, strings, tuples
-    arrays      the operation's arrays, such as {"weight": (F, C, R, S), "bias": (F,)}, and the
-                magnitudes that folding leaves behind (fold.py)
+    A node is data alone: what its operation computes is defined in the package's `ops` folder.
+
+    Parameters
+    ----------
+    name : str
+        The node's own name; those of a checkpoint are kept, such as "model.24.conv".
+    op : str
+        The name of an operation in `OPS`, such as "conv".
+    inputs : tuple of str
+        The names of the nodes whose outputs it takes, in order; "images" is the image.
+    attributes : mapping of str to int, float, str or tuple, default empty
+        What the operation needs besides arrays, such as ``{"stride": 2}``.
+    arrays : mapping of str to array, default empty
+        Its arrays, such as a weight (F, C, R, S) and a bias (F,), float32 as a rule. A weight
+        may be a `QuantizedTensor`. Folding leaves magnitudes beside them (graph/fold.py).
+
+    Examples
+    --------
+    A convolution of three channels to one, which takes their mean:
+
+    >>> import numpy as np
+    >>> from refquant.graph.graph import Node
+    >>> weight = np.full((1, 3, 1, 1), 1 / 3, np.float32)
+    >>> attributes = {"stride": 1, "padding": 0, "activation": "linear"}
+    >>> node = Node("grey", "conv", ("images",), attributes, {"weight": weight})
+    >>> node.op, node.arrays["weight"].shape
+    ('conv', (1, 3, 1, 1))
     """
 
     name: str
@@ -51,12 +72,19 @@ class Node:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the unfolded network holds, in numbers; folding destroys it, accounting needs it."""
+    """How many numbers the unfolded network has: accounting needs it, and folding destroys it.
 
-    weights: int  # of convolutions
-    filters: int  # of convolutions: F summed
+    weights          numbers in the weights of the convolutions
+    filters          filters of the convolutions, F summed over them
+    biases           numbers in their biases
+    norm_channels    channels of the batch norms; each has a gamma, beta, mean and variance
+    implicit         numbers in the implicit layers
+    """
+
+    weights: int
+    filters: int
     biases: int
-    norm_channels: int  # each has gamma, beta, mean and variance
+    norm_channels: int
     implicit: int
 
     @property
@@ -67,13 +95,36 @@ class Counts:
 
 @dataclass(frozen=True)
 class Model:
-    """Nodes in order of execution, and provenance.
+    """A network: its nodes in the order of execution, and where it came from.
 
-    class_names    one per class
-    folded         whether batch norms, RepConv branches and implicit layers are folded away
-    counts         of the unfolded network
-    source         where it came from, such as {"name": "yolov7.pt", "sha256": "..."}
-    licence        a note on the licence of the weights, "" where none is known
+    A model is never changed; what changes a network, such as `quantize_model`, gives a new one.
+    ``model[name]`` is the node of that name.
+
+    Parameters
+    ----------
+    nodes : tuple of Node
+        The operations; the last of them decodes the predictions.
+    class_names : tuple of str
+        One name per class.
+    folded : bool
+        Whether batch norms, RepConv branches and implicit layers are folded away.
+    counts : Counts
+        How many numbers the unfolded network has.
+    source : mapping of str to str, default empty
+        Where it came from, such as ``{"name": "yolov7.pt", "sha256": "..."}``.
+    licence : str, default ""
+        A note on the licence of the weights, empty where none is known.
+
+    Examples
+    --------
+    >>> import refquant
+    >>> model = refquant.load_model("demo")
+    >>> model.stride, len(model.class_names), model.folded
+    (32, 8, True)
+    >>> model.nodes[0].name, model.head.name
+    ('model.0.conv', 'model.105.decode')
+    >>> model["model.0.conv"].arrays["weight"].shape
+    (8, 3, 3, 3)
     """
 
     nodes: tuple[Node, ...]
@@ -108,7 +159,7 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers, as the arrays are now (folded or not): weights, biases, implicit."""
+        """Trainable numbers in the arrays as they are now, folded or not."""
         names = ("weight", "bias", "implicit")
         return sum(
             int(np.prod(node.arrays[name].shape))
@@ -122,7 +173,7 @@ class Model:
         return replace(self, nodes=nodes, folded=self.folded if folded is None else folded)
 
     def with_source(self, source: Mapping[str, str]) -> "Model":
-        """The same model, said to be from elsewhere."""
+        """The same model with another account of where it came from."""
         return replace(self, source=source)
 
 

@@ -1,8 +1,10 @@
 """Shapes: (C, H, W) of every node's map, and of the predictions, from the image's (3, H, W).
 
-Addresses follow the shapes (plan.py), and nothing checks an address; so a graph whose maps do not
-fit, or two nodes of one name, are refused here. Models from files were checked before, more
-strictly and without a size (formats/model_check.py): this is for graphs that were made by hand.
+Whoever reserves memory by these shapes relies on them, so a graph whose maps do not fit each other
+is refused here, and so is one in which two nodes have the same name. A model that comes from a
+file was checked before, for every size of the image at once (formats/maps.py). That check demands
+windows that divide their maps; this one takes any, since it knows the size, and is all that there
+is for a graph that was made by hand.
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ Shape = tuple[int, int, int]
 
 
 def shapes_of(nodes: Sequence[Node], image: Shape) -> dict[str, Shape]:
-    """(C, H, W) of the image and of every node's output but a decode's, which is no map."""
+    """(C, H, W) of the image and of every node's output; a decode's is no map and is left out."""
     shapes = {INPUT: image}
     for node in nodes:
         if node.name in shapes:

@@ -1,7 +1,27 @@
 """YOLOv7, the architecture as a table: 106 layers, 36.9 million parameters when folded.
 
-B3, B4, B5 are the backbone's outputs at strides 8, 16 and 32; N4, N3 go up the neck, D4, D5 down
-again; the head reads N3, D4 and D5. Widths are those of the published network at width 1.0.
+Whoever wants to know how a network is read, folded and run starts here. It has five forms, and a
+file makes each of them from the one above:
+
+    row            Row((50,), "SPPCSPC", (512,))         drawn below, on blueprint.py
+      |  architecture.py with random arrays,             (both put a block together by the record
+      |  formats/state_dict.py with a file's tensors      that blocks.py has of it)
+      v
+    module         SPPCSPC of cv1 ... cv7 and m          module.py; a whole checkpoint of PyTorch
+      |  lower.py, which adds the nodes of each module   comes in here (formats/torch/layers.py)
+      v
+    node           model.51.cv1.conv, .bn, .act, ...     graph.py; files of Darknet and of ONNX
+      |  fold.py, in float64                             come in here (formats/darknet/layers.py,
+      v                                                  formats/onnx/graph.py)
+    folded node    model.51.cv1.conv with its SiLU       what is quantized, stored and exported
+      |  engine/plan.py, for one size of the image
+      v
+    plan           a place in memory for each map,       engine/network.py makes the steps of it
+                   and the order of the nodes            that are run
+
+In the table B3, B4, B5 are the backbone's outputs at strides 8, 16 and 32; N4, N3 go up the neck,
+and D4, D5 go down again; the head reads N3, D4 and D5. Widths are those of the published network
+at width 1.0.
 Source: Wang, Bochkovskiy and Liao 2022, arXiv 2207.02696; checked against the released layer list.
 """
 

@@ -1,14 +1,14 @@
 """YOLOv7-W6, E6, D6 and E6E as one table with four sets of widths: four levels, strides 8 to 64.
 
-    stem       ReOrg (a pixel of 3 channels per 2 x 2 becomes one of 12), C(stem, 3)
-    backbone   per stride 4, 8, 16, 32, 64: down to `out` channels, then a block -> B2 ... B6
+    stem       ReOrg (2 x 2 pixels of 3 channels become one of 12), C(stem, 3)
+    backbone   per stride 4, 8, 16, 32, 64: down to `out` channels, then ELAN -> B2 ... B6
     spp        SPPCSPC(spp) of B6
-    up         per stride 32, 16, 8: UP(neck, B5 | B4 | B3), a block -> N5, N4, N3
-    down       per stride 16, 32, 64: down to `neck`, with N4 | N5 | spp, a block -> D4, D5, D6
+    up         per stride 32, 16, 8: UP(neck, B5 | B4 | B3), then ELAN -> N5, N4, N3
+    down       per stride 16, 32, 64: down to `neck`, with N4 | N5 | spp, then ELAN -> D4, D5, D6
     head       C(lead, 3) of N3, D4, D5, D6; the training form's auxiliary ones of N3, N4, N5, spp
 
-W6 goes down by a strided convolution, the others by DownC; a block is ELAN, in E6E a pair of ELANs
-(E2), whose auxiliary convolutions read the second one, before the sum.
+W6 goes down by a strided convolution, the others by DownC. In place of each ELAN, E6E has a pair
+of them (E2); its auxiliary convolutions read the second of a pair, before the sum.
 Source: the released layer lists; Wang et al. 2022, arXiv 2207.02696.
 """
 
@@ -22,33 +22,38 @@ ANCHORS = (
     ((140, 301), (303, 264), (238, 542)),
     ((436, 615), (739, 380), (925, 792)),
 )
-BACKBONE = (64, 128, 256, 384, 512)  # m = h of the blocks at strides 4 ... 64
-NECK = ((128, 64), (256, 128), (384, 192), (512, 256))  # m, h of those at strides 8 ... 64
+BACKBONE = (64, 128, 256, 384, 512)  # m and h of the ELANs at strides 4 ... 64
+NECK = ((128, 64), (256, 128), (384, 192), (512, 256))  # (m, h) of the ELANs at strides 8 ... 64
 
 
 class Widths(NamedTuple):
-    """What the four networks differ in; filters per stride, the finest first."""
+    """What the four networks differ in: filters, one number per stride, the finest first.
+
+    chain    the 3x3 convolutions in an ELAN
+    down     the kind of the layer that halves a map: "Conv" or "DownC"
+    pairs    whether E2 stands in place of ELAN
+    """
 
     stem: int
-    chain: int  # 3x3 convolutions in an ELAN
+    chain: int
     backbone: tuple[int, ...]  # strides 4 ... 64
     spp: int
     neck: tuple[int, ...]  # strides 8 ... 64
     lead: tuple[int, ...]
     auxiliary: tuple[int, ...]
-    down: str  # "Conv" or "DownC"
-    pairs: bool = False  # E2 instead of ELAN
+    down: str
+    pairs: bool = False
 
-    def block(self, net: Blueprint, m: int, h: int, out: int, taps: str) -> int:
+    def elan(self, net: Blueprint, m: int, h: int, out: int, taps: str) -> int:
         make = net.e2 if self.pairs else net.elan
         return make(m, h, self.chain, out, taps)
 
     def halve(self, net: Blueprint, c: int) -> int:
-        """To half the resolution and c channels."""
+        """Append what halves the map and gives c channels."""
         return net.conv(c, 3, 2) if self.down == "Conv" else net.add("DownC", c)
 
     def in_neck(self, net: Blueprint, level: int) -> int:
-        return self.block(net, *NECK[level], self.neck[level], "all")
+        return self.elan(net, *NECK[level], self.neck[level], "all")
 
 
 W6 = Widths(
@@ -58,7 +63,7 @@ W6 = Widths(
     512,
     (128, 256, 384, 512),
     (256, 512, 768, 1024),
-    (320, 640, 960, 1280),  # not twice the neck's: as released
+    (320, 640, 960, 1280),  # as released; the other networks have those of `lead`
     "Conv",
 )
 E6 = Widths(
@@ -91,7 +96,7 @@ def table(net: Blueprint, widths: Widths) -> None:
     backbone = []
     for m, out in zip(BACKBONE, widths.backbone, strict=True):
         widths.halve(net, out)
-        backbone.append(widths.block(net, m, m, out, "even"))
+        backbone.append(widths.elan(net, m, m, out, "even"))
     _, b3, b4, b5, _ = backbone
     spp = net.add("SPPCSPC", widths.spp)
 

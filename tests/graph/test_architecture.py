@@ -1,12 +1,16 @@
 """The architectures' tables: their blocks, counts, wiring and strides are the published ones."""
 
+import re
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
 from shapes_only import shape_only
 
+import refquant
 from refquant.arrays.errors import BadInput
+from refquant.graph import yolov7
 from refquant.graph.architecture import ARCHITECTURES, build, layers_of
 from refquant.graph.blueprint import Blueprint
 from refquant.graph.graph import Counts, count
@@ -227,3 +231,17 @@ def test_only_tiny_has_leaky_activations():
         nodes = build(name, 1 / 8, classes=1).nodes
         found = {node.attributes["activation"] for node in nodes if node.op == "conv"}
         assert found == {"leaky" if name == "yolov7-tiny" else "silu", "linear"}
+
+
+def test_the_chain_at_the_top_of_yolov7_is_true():
+    """Its files exist, the row and the nodes that it shows are those of the table."""
+    chain, package = yolov7.__doc__.split("In the table")[0], Path(refquant.__file__).parent
+    files = re.findall(r"[\w/]+\.py", chain)
+    assert {"blueprint.py", "blocks.py", "lower.py", "fold.py", "engine/plan.py"} <= set(files)
+    assert all((package / f).is_file() or (package / "graph" / f).is_file() for f in files)
+    row = ARCHITECTURES["yolov7"].rows()[51]
+    assert f'Row({row.sources}, "{row.kind}", {row.arguments})' in chain
+    for folded, names in ((False, (".conv", ".bn", ".act")), (True, (".conv",))):
+        nodes = build("yolov7", 1 / 8, classes=1, folded=folded).nodes
+        found = [n.name for n in nodes if n.name.startswith("model.51.cv1.")]
+        assert found == [f"model.51.cv1{name}" for name in names]

@@ -9,10 +9,10 @@ from onnx import helper  # noqa: E402
 
 from refquant.arrays.errors import BadInput  # noqa: E402
 from refquant.formats.catalogue import load_model  # noqa: E402
+from refquant.formats.maps import MapOf  # noqa: E402
 from refquant.formats.onnx import fields as onnx_fields  # noqa: E402
 from refquant.formats.onnx.evaluate import evaluate  # noqa: E402
 from refquant.formats.onnx.fields import check_fields  # noqa: E402
-from refquant.formats.maps import MapOf  # noqa: E402
 from refquant.formats.onnx.graph import Converter  # noqa: E402
 from refquant.formats.onnx.tail import Raw, decoded_anchors  # noqa: E402
 from refquant.graph.graph import Node  # noqa: E402

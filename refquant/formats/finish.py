@@ -1,8 +1,8 @@
-"""The last steps of reading a model of whatever format: do its maps fit, folding, rounding once.
+"""The last steps of reading a model of any format: its maps are checked, it is folded and rounded.
 
-Numbers of a stranger may be anything: NaN, infinite, or too large once they are multiplied. They
-are not refused, since a model is what its file says (model_check.py), and not warned of in the
-middle of a computation; who works with them refuses them by name.
+A stranger's numbers may be anything: NaN, infinite, or too large once they are multiplied. They
+are not refused here, since a model is what its file says (model_check.py), and nothing warns of
+them in the middle of a computation; whoever works with them refuses them by name.
 """
 
 from typing import Any

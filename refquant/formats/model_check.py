@@ -1,13 +1,13 @@
 """Is this a model that can run? Asked of every model that comes from a file or goes into one.
 
 Each node for itself:
-    op          is in OPS, with exactly its attributes, each within the range of ATTRIBUTES
-    arrays      those of ARRAYS, the same letter being the same size; float32 or float16
+    op          is in OPS, and has exactly its attributes, each within the range of ATTRIBUTES
+    arrays      are those of ARRAYS, float32 or float16; equal letters there are equal sizes
     inputs      are nodes further up, or the image
 All of them together: names are unique, the last node is the only decode, the maps fit (maps.py).
-Texts (class names, licence, source) hold what can be shown: a terminal would obey anything else.
-Infinite and NaN weights are not refused: a store gives back what it got, and who computes with
-them (quantize, say) refuses them by name.
+Texts (class names, licence, source) hold only what can be shown: a terminal would obey the rest.
+Infinite and NaN weights are not refused: a store gives back what it got, and whoever computes with
+them (`quantize`, for instance) refuses them by name.
 """
 
 from collections.abc import Callable, Mapping

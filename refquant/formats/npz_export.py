@@ -7,8 +7,8 @@
     index.json                   a row of bytes: {"format", "class_names", "nodes": [{"name", "op",
                                  "inputs", "attributes", "arrays", "quantized"}, ...]} in order
 
-Nothing is lost but magnitudes that folding left for bounds, which are kept too. Written entry by
-entry with fixed dates, so equal models make equal files.
+Nothing is lost: even the magnitudes that folding left for bounds are kept. Entries are written one
+by one with a fixed date, so equal models make equal files.
 """
 
 import json

@@ -4,10 +4,10 @@
 
 The library `safetensors` (an extra) takes it apart. It refuses headers that are no JSON or too
 deep, shapes that overflow, and tensors that overlap, leave gaps or leave the file; so each number
-of the file belongs to one tensor. It takes headers of up to 100 MB, and 25 bytes of memory for
-each of theirs (measured: many empty tensors): here they are limited first. How the tensors are
-connected, an architecture's table says (state_dict.py). bfloat16, the upper half of a float32, is
-widened to it.
+of the file belongs to one tensor. It accepts headers of up to 100 MB, each byte of which may take
+25 bytes of memory (measured with many empty tensors), so the header's length is limited here
+first. An architecture's table says how the tensors are connected (state_dict.py). bfloat16, the
+upper half of a float32, is widened to float32.
 
 Source  https://github.com/huggingface/safetensors#format
 """

@@ -1,7 +1,7 @@
-"""JSON from strangers: one reading of it only, bounded, with exactly the keys and types expected.
+"""JSON from strangers, read in one way only, with exactly the keys and the types expected.
 
 Python's parser accepts more than JSON (NaN, Infinity, 1e999 as inf) and hides some (the last of
-two equal keys wins). Here all of that is refused, as is a whole number of more than 18 digits.
+two equal keys wins). All of that is refused here, and so is a whole number of over 18 digits.
 """
 
 import json

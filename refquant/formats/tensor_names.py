@@ -25,7 +25,7 @@ SIGNS = {block.sign: kind for kind, block in BLOCKS.items() if block.sign} | {"m
 
 
 def canonical(names: Iterable[str]) -> dict[str, str]:
-    """ "105.m.0.weight" -> the name in the file; all names must have one prefix in common."""
+    """Names such as "105.m.0.weight" -> those in the file, which must all have one prefix."""
     found: dict[str, str] = {}
     prefixes = set()
     for name in names:

@@ -2,7 +2,7 @@
 
     [convolutional]        a section; sections stand in the order of the layers, [net] comes first
     filters = 32           its keys; blanks do not count
-    # ...                  a comment, a whole line; so are empty lines
+    # ...                  a comment, which takes a whole line; empty lines are skipped too
 
 Every key of a section must be known: one that changes the result is read, one that only matters to
 training is passed over, any other is refused by name. No number has more than nine digits.
@@ -16,7 +16,7 @@ from typing import NamedTuple, NoReturn
 
 from refquant.arrays.errors import BadInput
 
-MOST_BYTES = 2**20  # of a file; the longest of the family has 20,000
+MOST_BYTES = 2**20  # of a file; the longest cfg of the family has 20,000
 MOST_SECTIONS = 2000  # 160 in YOLOv7-X
 INTEGER = re.compile(r"-?\d{1,9}", re.ASCII)
 DECIMAL = re.compile(r"-?\d{1,9}(\.\d{0,9})?", re.ASCII)

@@ -8,7 +8,7 @@
 
 eps. Darknet's batch norm divides by sqrt(variance + 1e-5): the default here, since it defines the
 format. PyTorch's networks of this family have 1e-3, and statistics that were copied from them
-without folding want eps=1e-3; whether a file's were, no file says. Compare detections.
+without folding want eps=1e-3. No file says whether its statistics were: the detections tell.
 
 Source  the cfg files of YOLOv7, and what Darknet's reader of weights does.
 """

@@ -1,10 +1,10 @@
-"""The layers of a Darknet description: from sections to a graph whose arrays are shapes yet.
+"""The layers of a Darknet description: from sections to a graph of which only shapes are known.
 
 Layer i is that of the i-th section behind [net]; its nodes are "layer.i.conv", "layer.i.bn",
 "layer.i.act", or "layer.i". A route joins layers, negative numbers counting back from it. A
-maxpool of size and stride 2, or of odd size and stride 1, is that of PyTorch on even maps. What
-precedes a yolo layer may be linear or logistic; refquant's decode has the sigmoid, so both mean
-the same:
+maxpool of size and stride 2, or of odd size and stride 1, is that of PyTorch on even maps. The
+convolution before a yolo layer may be linear or logistic. Both mean the same here, since the
+sigmoid is part of refquant's decode:
 
     x = 2*s - 0.5 + column, w = 4*s**2 * anchor, s the sigmoid          scale_x_y=2, new_coords=1
 
@@ -42,7 +42,7 @@ class Level(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """The graph without numbers: nodes whose arrays are shapes, the levels of the head."""
+    """The graph without its numbers: nodes, the shapes of their arrays, the levels of the head."""
 
     nodes: list[Node]
     shapes: dict[str, dict[str, tuple[int, ...]]]  # per node; in the order of the weights file

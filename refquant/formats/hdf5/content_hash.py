@@ -1,6 +1,6 @@
 """content_sha256: what a file says, as one number, however HDF5 lays it out.
 
-An entry is (name, dtype, shape, bytes). Entries sorted by name; for each of them SHA-256 takes
+An entry is (name, dtype, shape, bytes). Entries are sorted by name, and of each SHA-256 takes
 
     the JSON list [name, dtype, shape] in ASCII, no blanks; a line feed; the bytes              (1)
 
@@ -11,7 +11,8 @@ bytes    in row-major order
 
 The line of (1) says how many bytes follow it, so two different lists of entries never give SHA-256
 the same input. Provenance and class names are not part of it: a model stays the same one when its
-licence note is completed. Files are equal byte for byte per version of HDF5 only, this is always.
+licence note is completed. The bytes of a whole file depend on the version of HDF5 that wrote it;
+the content hash does not.
 """
 
 import hashlib
@@ -31,6 +32,8 @@ class Group(NamedTuple):
 
 
 class Entry(NamedTuple):
+    """One thing that is hashed; see the file's docstring."""
+
     name: str
     dtype: str
     shape: tuple[int, ...]

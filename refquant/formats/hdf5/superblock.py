@@ -9,9 +9,9 @@
     extension: none         -             -             20
     driver's block: none    48            52            -
 
-Sizes are those of addresses and of lengths, none is 2**64 - 1. To what lies at an extension or a
-driver's block the library gives as much memory as it claims: a golden of 4 kB, changed by fuzzing,
-took 4 GB and ten seconds. Files that h5py writes have neither, unless it is asked for.
+The sizes are those of addresses and of lengths; "none" is 2**64 - 1. For an extension or a
+driver's block the library allocates as much memory as the file claims: a golden of 4 kB, changed
+by fuzzing, took 4 GB and ten seconds. Files that h5py writes have neither, unless it is asked to.
 
 Source  HDF5 File Format Specification, version 3.0, II.A.
 """

@@ -1,7 +1,7 @@
 """The tail of an ONNX graph, evaluated in float64 on raw maps; an operation is a line or two.
 
-Constants of the graph are widened. Sizes are checked before anything is computed, the operations
-and the numbers that are computed are limited, and arrays go as soon as nothing reads them.
+Constants of the graph are widened. Sizes are checked before anything is computed, the number of
+operations and of computed numbers is limited, and an array goes as soon as nothing reads it.
 """
 
 from collections import Counter

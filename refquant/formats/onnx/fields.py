@@ -1,4 +1,4 @@
-"""Is an ONNX file more to parse than it has bytes? Its fields are counted before it is parsed.
+"""How much would an ONNX file grow when it is parsed? Its fields are counted before that.
 
 A protobuf message is a list of fields. A field is a tag, number * 8 + kind, and then
 

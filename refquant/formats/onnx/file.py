@@ -1,16 +1,17 @@
 """ONNX models of this family (extra `onnx`): exports with the decode at the end or without it.
 
     file.py         the file -> a graph of operations and constants; sizes are checked first
-    fields.py       is it more to parse than it has bytes?
+    fields.py       how much would the file grow when it is parsed?
     constants.py    tensors of the file -> arrays
     graph.py        the graph -> nodes, up to the head's raw maps, by body.py's operations
     tail.py         what follows the raw maps: its values (evaluate.py) against the decode
 
-An exporter writes the decode in some dozen operations, each in its own way. So it is not taken
-apart: it is evaluated on probes, which tells the anchors, and then has to agree with our decode on
-random maps. A file that ends with the raw maps has no anchors; it needs an architecture's (arch).
-What is not understood is refused by the name of its operation. Data outside of the file are
-refused, loops and branches are unknown operations, and cycles are inputs that nothing gives.
+Every exporter writes the decode in its own way, in some dozen operations. So the decode is not
+taken apart: it is evaluated on probes, which tells the anchors, and then has to agree with our
+decode on random maps. A file that ends with the raw maps has no anchors, so it needs those of an
+architecture (arch). What is not understood is refused by the name of its operation. Data outside
+of the file are refused; loops and branches are unknown operations, and in a cycle something reads
+what nothing before it gives.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ Every tensor of the graph is one of
 
     a constant     an array
     a map          the output of a node of ours, (N, channels, H / stride, W / stride)
-    a part         every other row and column of the image: a quarter of ReOrg
+    a part         every other row and column of a map: one of the four quarters of ReOrg
     the tail       anything after the raw maps
 
 An operation that body.py does not take begins the tail, and so does what reads the tail. The
@@ -26,7 +26,7 @@ MOST_INPUTS = 256  # of an operation
 
 
 class Part(NamedTuple):
-    """Rows `row`, row + 2, ... and columns alike of a map; None: all of them."""
+    """Rows `row`, row + 2, ... of a map, and columns alike; None stands for all of them."""
 
     source: MapOf
     row: int | None
@@ -34,7 +34,7 @@ class Part(NamedTuple):
 
 
 class Tail(NamedTuple):
-    """An output of an operation, told by its number, that is not part of the network's body."""
+    """An output of an operation behind the network's body, told by the operation's number."""
 
     operation: int
 

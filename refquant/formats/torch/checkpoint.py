@@ -3,7 +3,7 @@
     read(path) -> Model        YOLOv7 in training, deploy and fused form, YOLOv5 v5 and v6
     read(path, arch="yolov7")  of a file that holds tensors by name only
 
-In five steps, each of which trusts only what the one before it has checked:
+It is read in five steps, each of which trusts only what the one before it has checked:
 
     archive.py       the file -> the archive's members; legacy.py: the form before 1.6
     unpickle.py      the pickle -> inert objects, by the names that globals.py allows

@@ -92,7 +92,7 @@ def _ignored(name: str, *arguments: int) -> Global:
 def _globals(
     *names: str, make: Callable[..., Any] | None, arguments: tuple[int, ...]
 ) -> list[Global]:
-    """Several names of one kind; without `make` and arguments none can be called."""
+    """Several names of one kind; without `make` and arguments none of them can be called."""
     return [Global(name, make, arguments) for name in names]
 
 

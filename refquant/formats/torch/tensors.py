@@ -124,7 +124,7 @@ class Arrays:
 
 
 def byte_order(archive: Archive) -> Literal["<", ">"]:
-    """ "<" or ">", from the member byteorder; little where it is absent."""
+    """The order of bytes, from the member byteorder; it is little-endian where that is absent."""
     if "byteorder" not in archive.members:
         return "<"
     word = read_member(archive, "byteorder")

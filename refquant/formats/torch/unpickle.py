@@ -1,7 +1,7 @@
 """Reading a pickle as data: an interpreter of its opcodes that imports nothing and calls nothing.
 
 A pickle is a program for a small machine. Python's own reader lets that program import any
-function and call it, so that opening a file is running it. This one has neither: a name in the
+function and call it, so that opening a file is running it. This one does neither: a name in the
 pickle is looked up in a table of ours (`resolve`), and what the table does not hold is refused.
 
     GLOBAL module name          push resolve("module.name"), a Global

@@ -12,8 +12,16 @@ from typing import Any
 Json = dict[str, Any]
 
 
+class Keyed:
+    """A record whose fields are also found by their JSON key, as in `audit(model)["layers"]`."""
+
+    def __getitem__(self, key: str) -> Any:
+        """Give the field of that name; KeyError where there is none."""
+        return vars(self)[key]
+
+
 @dataclass(frozen=True)
-class LayerAudit:
+class LayerAudit(Keyed):
     """What quantization did to one weight of shape (F, C, R, S).
 
     Parameters
@@ -86,7 +94,7 @@ class LayerAudit:
 
 
 @dataclass(frozen=True)
-class TotalAudit:
+class TotalAudit(Keyed):
     """What quantization did to several layers together: sums, and what follows from them.
 
     Parameters
@@ -139,7 +147,7 @@ class TotalAudit:
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(Keyed):
     """What `refquant.audit` finds about a quantized model.
 
     Parameters

@@ -19,12 +19,15 @@ class Decodable(Protocol):
     """An array kept in another form, such as a quantized weight."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the plain array."""
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """The bytes that this form takes in memory."""
 
-    def dequantize(self) -> NDArray[np.float32]: ...
+    def dequantize(self) -> NDArray[np.float32]:
+        """Make the plain array, in float32."""
 
 
 Array = NDArray[Any] | Decodable
@@ -74,11 +77,18 @@ class Node:
 class Counts:
     """How many numbers the unfolded network has: accounting needs it, and folding destroys it.
 
-    weights          numbers in the weights of the convolutions
-    filters          filters of the convolutions, F summed over them
-    biases           numbers in their biases
-    norm_channels    channels of the batch norms; each has a gamma, beta, mean and variance
-    implicit         numbers in the implicit layers
+    Parameters
+    ----------
+    weights : int
+        Numbers in the weights of the convolutions.
+    filters : int
+        Filters of the convolutions, F summed over them.
+    biases : int
+        Numbers in their biases.
+    norm_channels : int
+        Channels of the batch norms; each has a gamma, beta, mean and variance.
+    implicit : int
+        Numbers in the implicit layers.
     """
 
     weights: int

@@ -37,7 +37,17 @@ ALIASES = {"f-shape-swapped": "c-shape", "c-shape-swapped": "f-shape"}
 
 
 class Granularity(NamedTuple):
-    """A name, the axes kept (letters of FCRS in that order), and the block length, 0 for none."""
+    """Which weights of (F, C, R, S) share their parameters: those of one row.
+
+    Parameters
+    ----------
+    name : str
+        A name in GRANULARITIES, or an axis set such as "axes:F,R".
+    axes : str
+        The axes that keep parameters of their own, letters of FCRS in that order.
+    block : int, default 0
+        The weights of a filter that share parameters, one block after the other; 0 for no blocks.
+    """
 
     name: str
     axes: str
@@ -60,7 +70,7 @@ class Granularity(NamedTuple):
         return (*kept, *(i for i in range(4) if i not in kept))
 
     def to_rows(self, w: NDArray[Any]) -> NDArray[Any]:
-        """w (F, C, R, S) as rows (G, N), of the same dtype."""
+        """Give w (F, C, R, S) as rows (G, N), of the same dtype."""
         G, N = self.rows_shape(w.shape)
         if not self.block:
             return np.ascontiguousarray(w.transpose(self.order())).reshape(G, N)

@@ -53,7 +53,19 @@ def one(bits: int) -> int:
 
 
 class Field(NamedTuple):
-    """One stored parameter array: (G, columns(bits)), its allowed dtypes, and what must hold."""
+    """One array of parameters that a scheme stores, (G, columns(bits)).
+
+    Parameters
+    ----------
+    name : str
+        The key in the parameters, and the name of the dataset in a file.
+    dtypes : tuple of str, default FLOATS
+        The dtypes in which it may be stored.
+    positive : bool, default False
+        Whether every number must be above 0.
+    columns : callable, default one
+        The numbers per group, from the bits of the scheme.
+    """
 
     name: str
     dtypes: tuple[str, ...] = FLOATS
@@ -62,7 +74,17 @@ class Field(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One intermediate number of a computation, and the equation that gives it."""
+    """One intermediate number of a computation, and the equation that gives it.
+
+    Parameters
+    ----------
+    symbol : str
+        What the number is called in the equation.
+    value : float or int
+        The number.
+    equation : str, default ""
+        The number of the equation in the file's docstring, such as "(4)".
+    """
 
     symbol: str
     value: float | int
@@ -70,7 +92,44 @@ class Step(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """A scheme. Its functions are those of the file's docstring; x is rows (G, N)."""
+    """A scheme of quantization: plain functions on rows x (G, N), with what they store.
+
+    Parameters
+    ----------
+    name : str
+        The name in SCHEMES.
+    choose_params : callable
+        (x, bits, dtype) to params, by the default way.
+    quantize : callable
+        (x, params, bits) to codes (G, N).
+    dequantize : callable
+        (codes, params, bits) to x_hat (G, N) float32.
+    error_bound : callable
+        (x or None, params, bits) to the proven bound of every row, (G, 1) float64.
+    fields : tuple of Field
+        The arrays of parameters.
+    explain : callable
+        (x or None, code, params of one group, bits) to every intermediate number of one weight.
+    code_bits : callable, default int
+        Stored bits per code, from the bits asked for.
+    nominal_params : callable, default one
+        Numbers per group in the paper's way of counting, 4 bytes each.
+    linear : tuple of str, default ()
+        Fields in units of the weights: multiplied by a, they multiply x_hat by a. Bias correction
+        needs them.
+    options : mapping of str to callable, default {}
+        Other ways to choose params, by name.
+    origin : callable or None
+        (full name, x (1, N), column, params, bits) to the numbers from which the params of a group
+        were made; with bias correction also those that gave the code of that column.
+    cases : callable or None
+        (full name, x, bits) to how many rows each rule decided.
+    affine_map : callable or None
+        (params, bits) to scale and zero_point (G, 1), where x_hat is
+        float32(scale * (code - zero_point)) to the bit.
+    joint : callable or None
+        (x, bits, dtype) to params and codes, where params are not chosen before the codes.
+    """
 
     name: str
     choose_params: ChooseParams
@@ -78,24 +137,14 @@ class Scheme(NamedTuple):
     dequantize: Callable[[Codes, Params, int], Rows]
     error_bound: Callable[[Rows | None, Params, int], NDArray[np.float64]]
     fields: tuple[Field, ...]
-    # explain(x, code, params of one group, bits): every intermediate number; x may be unknown.
     explain: Callable[[float | None, int, Params, int], list[Step]]
-    # Stored bits per code, for the bits asked for.
     code_bits: Callable[[int], int] = int
-    # Numbers per group in the paper's way of counting, 4 bytes each.
     nominal_params: Callable[[int], int] = one
-    # Fields in units of the weights: multiplied by a, they multiply x_hat by a (bias correction).
     linear: tuple[str, ...] = ()
-    # Other ways to choose params, by name.
     options: Mapping[str, ChooseParams] = {}
-    # origin(full name, x (1, N), column, params, bits): the numbers from which the params of a
-    # group were made; with bias correction also those that gave the code of that column.
     origin: Callable[[str, Rows, int, Params, int], list[Step]] | None = None
-    # cases(full name, x, bits): how many rows each rule decided.
     cases: Callable[[str, Rows, int], dict[str, int]] | None = None
-    # scale and zero_point (G, 1) where x_hat is float32(scale * (code - zero_point)), to the bit.
     affine_map: Callable[[Params, int], tuple[NDArray[Any], NDArray[Any]]] | None = None
-    # joint(x, bits, dtype) -> params, codes: only where params are not chosen before the codes.
     joint: Callable[[Rows, int, DTypeLike], tuple[dict[str, NDArray[Any]], Codes]] | None = None
 
     def encode(
@@ -111,7 +160,7 @@ class Scheme(NamedTuple):
         return params, codes
 
     def fit(self, x: Rows, bits: int, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
-        """choose_params, some rows at a time, since every row is on its own."""
+        """Choose the params of some rows at a time, since every row is on its own."""
         at_once = max(1, FIT_TILE // x.shape[1])
         pieces = [
             self.choose_params(x[first : first + at_once], bits, dtype)
@@ -120,7 +169,7 @@ class Scheme(NamedTuple):
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def decode(self, codes: Codes, params: Params, bits: int) -> Rows:
-        """dequantize, in tiles."""
+        """Give x_hat (G, N) float32, made in tiles."""
         x_hat = np.empty(codes.shape, np.float32)
         for rows, columns in tiles(codes.shape):
             # Parameters from a file may decode to infinity, which is for the caller to judge.
@@ -130,7 +179,7 @@ class Scheme(NamedTuple):
         return x_hat
 
     def code_dtype(self, bits: int) -> type:
-        """uint8, or uint16 for codes of 9 bits."""
+        """Give the dtype of codes: uint8, or uint16 for codes of 9 bits."""
         return np.uint8 if self.code_bits(bits) <= 8 else np.uint16
 
 

@@ -62,3 +62,10 @@ def test_a_weight_has_its_steps_as_records():
 def test_a_record_does_not_change():
     with pytest.raises(FrozenInstanceError):
         CodeAudit(0, 1.0, 2).count = 3
+
+
+def test_a_field_is_found_by_its_json_key_too():
+    row = audit_layer("a", quantize(W), W)
+    assert row["mse"] == row.mse
+    with pytest.raises(KeyError, match="no_key"):
+        row["no_key"]

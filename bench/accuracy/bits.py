@@ -7,7 +7,7 @@ that CPU's features and no others (NUMBA_CPU_NAME, NUMBA_CPU_FEATURES empty). It
 output of two narrow networks, whose hashes by the definition are in tests/goldens/forward.json,
 and of YOLOv7-tiny at full size and 640 x 640, for 1, 2, 3 and 7 threads. `generic` has no fused
 multiply-add: the C library's fmaf stands in, and only the narrow networks run. `tiles` says
-which tiles.py chose.
+which tiles.py chose. What stands below the table (ARM, versions) is kept.
 """
 
 import hashlib
@@ -93,7 +93,9 @@ def main() -> None:
         )
     head = "# The same bits everywhere\n\n"
     head += "Written by `python -m bench.accuracy.bits`; see its docstring.\n\n"
-    Path(__file__).with_suffix(".md").write_text(head + "\n".join(lines) + "\n")
+    page = Path(__file__).with_suffix(".md")
+    _, mark, others = page.read_text().partition("\n## ")  # what other commands and people found
+    page.write_text(head + "\n".join(lines) + "\n" + mark + others)
     print("\n".join(lines))
 
 

@@ -58,34 +58,34 @@ class Change(NamedTuple):
     new: str
 
 
-KERNEL, STEP, SIMD = "engine/conv_kernel.py", "engine/conv_step.py", "engine/simd.py"
+KERNEL, STEP, TILE = "engine/conv_kernel.py", "engine/conv_step.py", "engine/tile_kernel.py"
 
 
 def prefetch(address: str, level: int) -> Change:
     """That prefetch left out."""
-    return Change(SIMD, f"prefetch(builder, {address}, {level})", address)
+    return Change(TILE, f"prefetch(builder, {address}, {level})", address)
 
 
 ATTEMPTS: dict[str, tuple[Change, ...]] = {
     "the package again": (),
     "tiles of 7x4, which spill, in place of 6x4": (
         Change("engine/tiles.py", "Tiles((6, 5, 4), 4, 1.0)", "Tiles((7, 5, 4), 4, 1.0)"),
-        Change(SIMD, "tile_4x4 = tile(6, 4)", "tile_4x4 = tile(7, 4)"),
+        Change(TILE, "tile_4x4 = tile(6, 4)", "tile_4x4 = tile(7, 4)"),
     ),
     "no tiles of 6x4 and 8x2": (
         Change("engine/tiles.py", "Tiles((6, 5, 4), 4, 1.0)", "Tiles((5, 5, 4), 4, 1.0)"),
         Change("engine/tiles.py", "Tiles((8, 5, 4), 2, 1.0)", "Tiles((5, 5, 4), 2, 1.0)"),
-        Change(SIMD, "tile_4x4 = tile(6, 4)", "tile_4x4 = tile(5, 4)"),
-        Change(SIMD, "tile_4x2 = tile(8, 2)", "tile_4x2 = tile(5, 2)"),
+        Change(TILE, "tile_4x4 = tile(6, 4)", "tile_4x4 = tile(5, 4)"),
+        Change(TILE, "tile_4x2 = tile(8, 2)", "tile_4x2 = tile(5, 2)"),
     ),
     "two products at a time": (
-        Change(SIMD, "do_run(INT64(LANES), 4)", "do_run(INT64(LANES), 2)"),
+        Change(TILE, "do_run(INT64(LANES), 4)", "do_run(INT64(LANES), 2)"),
     ),
     "a run of products at a time": (
-        Change(SIMD, "do_run(INT64(LANES), 4)", "do_run(INT64(LANES), LANES)"),
+        Change(TILE, "do_run(INT64(LANES), 4)", "do_run(INT64(LANES), LANES)"),
     ),
     "LLVM chooses what addresses it keeps": (
-        Change(SIMD, "windows = [opaque(builder, builder.add(", "windows = [(builder.add("),
+        Change(TILE, "windows = [opaque(builder, builder.add(", "windows = [(builder.add("),
     ),
     "taps in the padding are multiplied": (
         Change(STEP, "negative_zero or not panels.finite", "True"),
@@ -129,7 +129,7 @@ OTHER_STEPS = ("MAX_POOL", "UPSAMPLE", "ADD", "COPY", "BORDER", "DECODE")
 PARTS: dict[str, tuple[Change, ...]] = {
     "without activations": (Change(KERNEL, "activation=step.activation if", "activation=0 if"),),
     "without anything but convolutions": (
-        Change(KERNEL, "if step.then != 0:", "if step.then < 0:"),
+        Change(KERNEL, "if step.pool_step != 0:", "if step.pool_step < 0:"),
         *(
             Change("engine/work_kernel.py", f"step.kind == {kind}:", "step.kind < 0:")
             for kind in OTHER_STEPS

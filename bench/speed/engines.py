@@ -56,16 +56,16 @@ class StepByStep:
 
     def __init__(self, name: str, x: np.ndarray, threads: int) -> None:
         self.x = x[0]
-        with Engine(model_of(name)).network(SIZE, SIZE, threads, True) as network:
-            self.network = network
-        self.best = np.full(len(network.program.steps), np.inf)
+        with Engine(model_of(name)).sized(SIZE, SIZE, threads, True) as sized:
+            self.sized = sized
+        self.best = np.full(len(sized.program.steps), np.inf)
 
     def __call__(self) -> list[np.ndarray]:
-        predictions = np.empty((self.network.rows, self.network.entries), np.float32)
-        self.network.begin(self.x, predictions)
+        predictions = np.empty((self.sized.rows, self.sized.entries), np.float32)
+        self.sized.begin(self.x, predictions)
         for i in range(len(self.best)):
             start = time.perf_counter()
-            self.network.program.run(i, i + 1)
+            self.sized.program.run(i, i + 1)
             self.best[i] = min(self.best[i], time.perf_counter() - start)
         return [predictions]
 

@@ -1,1 +1,1 @@
-"""Floor 3: how a network is computed fast: steps on maps in blocks, and the kernels for them."""
+"""Floor 3: how a model is computed fast: as steps on maps in blocks, and the kernels for them."""

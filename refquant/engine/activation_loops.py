@@ -1,7 +1,7 @@
 """The activations for jitted code, equal to activation.py's `_ref` bit for bit (same equations).
 
-The scalar texts `exp`, `silu`, `sigmoid` and `leaky` serve one float32 or 16 Lanes (simd.py):
-the fast convolution applies them to registers, the loops below to arrays.
+The texts of `exp`, `silu`, `sigmoid` and `leaky` serve one float32 or 16 Lanes (simd.py): the
+fast convolution applies them to registers, and the loops below to arrays.
 """
 
 from typing import Any
@@ -29,14 +29,14 @@ HALF, ZERO, MINUS_ZERO = np.float32(0.5), np.float32(0.0), np.float32(-0.0)
 MINUS_INF = np.float32(-np.inf)
 
 
-# Where |x| is below EASY, nothing in exp(-x) is special: (4) changes nothing, n is in [-126, 126],
-# the result is a normal number, so one power of two gives it as exactly as two, and x is not NaN.
-# That takes half of the instructions, and nearly all of a network's lanes are easy.
+# Where |x| is below EASY, nothing in exp(-x) is special: x is not NaN, (4) changes nothing, n is
+# in [-126, 126], and the result is a normal number, so that one power of two gives it as exactly
+# as two. That takes half of the instructions, and nearly all lanes of a model are easy.
 EASY = np.float32(87.0)
 EASY_SQUARED = EASY * EASY
-# M of (5), and 127 more, so that M + n carries the exponent field of 2**n in its low bits. One is
-# even and one odd, so they round alike unless x * LOG2_E is odd / 2; and since LOG2_E is an odd
-# number times 2**-23, that takes an |x| of 2**22 at least.
+# BIASED is M of (5) plus 127, so that BIASED + n has the exponent field of 2**n in its low bits.
+# M is even and BIASED is odd, so they round alike unless x * LOG2_E is an odd number of halves.
+# Since LOG2_E is an odd number times 2**-23, that takes an |x| of at least 2**22.
 BIASED = ROUNDER + np.float32(127)
 
 
@@ -44,7 +44,7 @@ BIASED = ROUNDER + np.float32(127)
 def reduced(x: Any) -> Any:
     """(mantissa, BIASED + n) with exp(-x) = mantissa * 2**n, equations (5) to (7) for t = -x.
 
-    s is -r, and p has the other sign after every other step: signs change no rounding.
+    s is -r, and p has the other sign after every other step; signs change no rounding.
     """
     rounded = fma(x, -LOG2_E, BIASED)
     n = rounded - BIASED  # (5)
@@ -66,7 +66,7 @@ def exp(t: Any) -> Any:
 
 @inlined
 def easy_denominator(x: Any) -> Any:
-    """1 + exp(-x) for |x| < EASY; the product of (8) is exact, so that (1) and (2) round once."""
+    """1 + exp(-x) for |x| < EASY, rounded once as in (1) and (2), since (8) is exact there."""
     mantissa, rounded = reduced(x)
     return fma(mantissa, field_as_power(rounded), ONE)
 
@@ -85,7 +85,7 @@ def silu(x: Any) -> Any:
 
 @inner
 def any_silu(x: Any) -> Any:
-    """Equation (1) where some lanes are not easy."""
+    """Equation (1) where not all lanes are easy."""
     y = choose(x == MINUS_INF, MINUS_ZERO, x / (exp(-x) + ONE))
     return choose(x != x, NAN, y)
 

@@ -1,19 +1,19 @@
-"""The stem: the first layers of a network, run in bands, so that wide maps never exist whole.
+"""The stem: the first layers of a model, which run in bands, so that wide maps never exist whole.
 
-At 640 x 640 YOLOv7's first maps take 52, 26 and 26 MB, and everything after the stem never more
-than 30 at a time. So its first layers, up to where all maps have shrunk to an eighth of the
+At 640 x 640 YOLOv7's first maps take 52, 26 and 26 MB, while what comes after the stem never takes
+more than 30 at a time. So its first layers, up to where all maps have shrunk to an eighth of the
 image's height, run from top to bottom in bands, and a band of a map shares its memory with the
-bands of others. Nothing is computed twice: the few rows of a band that the next one reads again
-are kept.
+bands of others. Nothing is computed twice, because the few rows of a band that the next one reads
+again are kept.
 
-For band b of B, with R, stride and padding of a map's readers m (a convolution or pooling,
-otherwise 1, 1 and 0), in output rows of each node:
+For band b of B the equations count in rows of each node's output. R, stride and padding are those
+of a reader m of map x if m is a convolution or a pooling, otherwise 1, 1 and 0:
 
-    end[exit, b] = ceil((b + 1) * P / B)                where the stem's outputs leave it     (1)
+    end[exit, b] = ceil((b + 1) * P / B)                for maps with P rows that leave it    (1)
     end[x, b] = max over m of (end[m, b] - 1) * stride - padding + R,   all in the last band  (2)
     begin[x, b] = end[x, b - 1]                         rows begin ... end - 1 are computed   (3)
     top[x, b] = min over m of begin[m, b] * stride - padding, at most begin and top[x, b + 1] (4)
-    rows top ... end - 1 are held; of these top ... begin - 1 come from the band before       (5)
+    rows top ... end - 1 are held, of which top ... begin - 1 come from the band before       (5)
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ from typing import NamedTuple
 from refquant.graph.graph import Node
 from refquant.graph.shapes import Shape
 
-SHRUNK = 8  # the stem ends where no map has more rows than the image's divided by this
-EXIT_ROWS = 20  # a band's rows where the stem ends: four bands at 640 x 640
+SHRUNK = 8  # The stem ends where no map has more rows than the image's divided by this.
+EXIT_ROWS = 20  # A band has so many rows where the stem ends, which makes four bands at 640 x 640.
 
 
-class Rows(NamedTuple):
-    """Rows of a map in a band: [top, end) are held, [begin, end) computed."""
+class RowSpan(NamedTuple):
+    """Rows of a map in a band: those in [top, end) are held, those in [begin, end) computed."""
 
     top: int
     begin: int
@@ -35,11 +35,11 @@ class Rows(NamedTuple):
 
 
 class Stem(NamedTuple):
-    """The first `length` nodes, run in `bands` bands; rows[name][b] of those that are banded."""
+    """The first `length` nodes run in `bands` bands; rows[name][b] are those of node and band."""
 
     length: int
     bands: int
-    rows: Mapping[str, Sequence[Rows]]
+    rows: Mapping[str, Sequence[RowSpan]]
 
 
 NO_STEM = Stem(0, 1, {})
@@ -69,7 +69,7 @@ def can_be_banded(node: Node, root: Mapping[str, str]) -> bool:
 
 
 def exits_of(nodes: Sequence[Node], length: int, root: Mapping[str, str]) -> set[str]:
-    """The stem's nodes whose memory later nodes read or write."""
+    """The nodes of the stem whose memory later nodes read or write."""
     later = {
         root[name] for node in nodes[length:] for name in (node.name, *node.inputs) if name in root
     }
@@ -86,8 +86,8 @@ def window(node: Node) -> tuple[int, int, int]:
 
 def rows_of(
     stem: Sequence[Node], shapes: Mapping[str, Shape], exits: set[str], bands: int
-) -> dict[str, list[Rows]]:
-    """Equations (1) to (5)."""
+) -> dict[str, list[RowSpan]]:
+    """Every node's rows in every band, by equations (1) to (5)."""
     names = [node.name for node in stem]
     ends = [ends_of(stem, shapes, exits, b + 1, bands) for b in range(bands)]
     begins = [dict.fromkeys(names, 0), *ends[:-1]]  # (3)
@@ -103,7 +103,7 @@ def rows_of(
         for name in names:
             tops[b][name] = min(tops[b][name], tops[b + 1][name])
     return {
-        name: [Rows(tops[b][name], begins[b][name], ends[b][name]) for b in range(bands)]
+        name: [RowSpan(tops[b][name], begins[b][name], ends[b][name]) for b in range(bands)]
         for name in names
     }
 
@@ -111,7 +111,7 @@ def rows_of(
 def ends_of(
     stem: Sequence[Node], shapes: Mapping[str, Shape], exits: set[str], done: int, bands: int
 ) -> dict[str, int]:
-    """Equations (1) and (2) for the band after which `done` of the bands are done."""
+    """Every node's `end` in the band after which `done` bands are done, by (1) and (2)."""
     ends = dict.fromkeys((node.name for node in stem), 0)
     for node in reversed(stem):
         rows = shapes[node.name][1]

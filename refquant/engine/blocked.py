@@ -1,4 +1,4 @@
-"""The layout of the fast kernels: channels in blocks of 16, one 64-byte line per pixel and block.
+"""The layout of the fast kernels: channels in blocks of 16, 64 bytes per pixel and block.
 
 A map (C, H, W) float32 lies in memory as [ceil(C/16)][rows][columns][16]: channel c of a pixel
 is lane c mod 16 of block c div 16. Around H x W there may be a halo of zero pixels, so that a
@@ -6,21 +6,23 @@ window that hangs over the edge reads +0.0 without a question being asked.
 
     address of (c, h, w) = address + (c div L)*plane + h*row + w*pixel + (c mod L)*4       (1)
 
-L is 16. The image is an exception: it has 3 channels and stays planar, L = 1, pixel = 4. The
-product k of a sum, in the order of the contract (conv.py, equation 3), multiplies
+L is 16, and pixel is 64. The image is an exception: it has 3 channels and stays planar, so that L
+is 1 and pixel is 4. In the order of the contract (conv.py, equation 3), product k of a sum is that
+of
 
     weight[f, c_k, r_k, s_k]  with  x at  window + offset_k                               (2)
     offset_k = (c_k div L)*plane + (r_k - padding)*row + (s_k - padding)*pixel + (c_k mod L)*4
 
 where `window` is the address (1) of pixel (p*stride, q*stride), channel 0. In that order the
-channels of a block follow each other, for one tap: a run of neighbours in memory, L of them or
-what is left. So a table of runs serves every kernel size, padding, stride and channel count, and
-any choice of taps. A channel that does not exist is no product: nothing depends on lanes beyond C.
+channels of a block follow each other for one tap: they are a run of neighbours in memory, L of
+them or as many as are left. So a table of runs serves every kernel size, padding, stride and
+channel count, and any choice of taps. A channel that does not exist makes no product, so nothing
+depends on lanes beyond C.
 """
 
 import mmap
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +30,16 @@ from numpy.typing import NDArray
 from refquant.engine.steps import LINE
 
 LANES = 16
-LARGE = 1 << 21  # bytes
+LARGE = 1 << 21  # bytes of a large page
 
 
-class Map(NamedTuple):
-    """A map of C channels, H rows, W columns in memory: equation (1), strides in bytes."""
+class PlacedMap(NamedTuple):
+    """A map of `channels`, `rows` and `columns`, and where it lies: equation (1).
+
+    address        of pixel (0, 0) of the first channel
+    lanes          channels of a block: L
+    plane, row     bytes from a block, and from a row, to the next
+    """
 
     address: int
     channels: int
@@ -49,65 +56,54 @@ class Map(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        """Blocks of `lanes` channels."""
+        """How many blocks of `lanes` channels there are."""
         return -(-self.channels // self.lanes)
 
-    def from_row(self, first: int, rows: int) -> "Map":
-        """Rows `first` to first + rows - 1 as a map; `first` may lie outside of this one."""
+    def from_row(self, first: int, rows: int) -> "PlacedMap":
+        """Rows `first` to first + rows - 1 as a map; they may lie outside of this one."""
         return self._replace(address=self.address + first * self.row, rows=rows)
 
-    def part(self, first_channel: int, channels: int) -> "Map":
-        """Some of the channels; the first must begin a block."""
+    def part(self, first_channel: int, channels: int) -> "PlacedMap":
+        """Some of the channels as a map; the first must begin a block."""
         shift = first_channel // self.lanes * self.plane
         return self._replace(address=self.address + shift, channels=channels)
 
 
-def input_fields(x: Map) -> dict[str, Any]:
-    """The fields of a step that say where its input lies."""
-    return {
-        "x": x.address,
-        "x_plane": x.plane,
-        "x_row": x.row,
-        "x_pixel": x.pixel,
-        "input_rows": x.rows,
-        "input_columns": x.columns,
-    }
+def address_fields(name: str, place: PlacedMap) -> dict[str, int]:
+    """The three fields of a step that say where its map `name` ("x", "y" or "z") lies."""
+    return {name: place.address, f"{name}_plane": place.plane, f"{name}_row": place.row}
 
 
-def output_fields(y: Map) -> dict[str, Any]:
-    """The fields of a step that say where its output lies, and its size."""
-    return {
-        "y": y.address,
-        "y_plane": y.plane,
-        "y_row": y.row,
-        "rows": y.rows,
-        "columns": y.columns,
-        "blocks": y.blocks,
-    }
+def size_fields(place: PlacedMap) -> dict[str, int]:
+    """The fields of a step that give a map's size."""
+    return {"rows": place.rows, "columns": place.columns}
 
 
 def strides(rows: int, columns: int, halo: int, lanes: int = LANES) -> tuple[int, int]:
-    """(plane, row) in bytes of a map with that halo; maps begin on a cache line.
+    """(plane, row) in bytes of a map with that halo; every plane begins on a cache line.
 
-    One more line per plane: the usual sizes would have planes at multiples of 4096 bytes, which
-    share a cache set.
+    A plane is one line longer than it need be: at the usual sizes planes would otherwise begin at
+    multiples of 4096 bytes, which share a cache set.
     """
     row = (columns + 2 * halo) * 4 * lanes
     size = (rows + 2 * halo) * row
     return -(-size // LINE) * LINE + LINE, row
 
 
-def inside(start: int, channels: int, rows: int, columns: int, halo: int, lanes: int = 16) -> Map:
-    """The map whose memory, halo included, begins at `start`."""
+def placed_at(
+    start: int, channels: int, rows: int, columns: int, halo: int, lanes: int = LANES
+) -> PlacedMap:
+    """The map whose memory, halo included, begins at the address `start`."""
     plane, row = strides(rows, columns, halo, lanes)
-    return Map(start + halo * row + halo * 4 * lanes, channels, rows, columns, lanes, plane, row)
+    first = start + halo * row + halo * 4 * lanes
+    return PlacedMap(first, channels, rows, columns, lanes, plane, row)
 
 
 def aligned(shape: tuple[int, ...], dtype: type = np.float32) -> NDArray:
     """An array of zeros that begins on a cache line.
 
-    Large ones come from the system as pages of their own: large pages where it has them, and given
-    back at once, which malloc does not promise.
+    A large array gets pages of its own from the system, and large ones where it has them. They go
+    back to it as soon as the array goes, which malloc does not promise.
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if size >= LARGE and hasattr(mmap, "MAP_PRIVATE"):
@@ -121,10 +117,10 @@ def aligned(shape: tuple[int, ...], dtype: type = np.float32) -> NDArray:
 
 
 def cutter(size: int) -> Callable[..., NDArray]:
-    """An `aligned` for arrays of `size` bytes in all, cut from one piece of memory in turn.
+    """A function like `aligned` that cuts arrays, `size` bytes in all, from one piece of memory.
 
-    One piece has large pages throughout, where each array for itself has small ones at its ends:
-    0.5% of YOLOv7's time. Sizes are whole cache lines.
+    One piece has large pages throughout, while an array by itself has small ones at its ends; that
+    is 0.5% of YOLOv7's time. The sizes must be whole cache lines.
     """
     memory, used = aligned((size,), np.uint8), 0
 
@@ -136,7 +132,7 @@ def cutter(size: int) -> Callable[..., NDArray]:
     return cut
 
 
-def view_of(memory: NDArray[np.uint8], place: Map) -> NDArray[np.float32]:
+def view_of(memory: NDArray[np.uint8], place: PlacedMap) -> NDArray[np.float32]:
     """The map as a view (blocks, H, W, lanes) of the memory that holds it."""
     shape = (place.blocks, place.rows, place.columns, place.lanes)
     return np.ndarray(
@@ -148,8 +144,10 @@ def view_of(memory: NDArray[np.uint8], place: Map) -> NDArray[np.float32]:
     )
 
 
-def put(x: NDArray[np.float32], memory: NDArray[np.uint8], place: Map, halo: int = 0) -> None:
-    """Copy x (C, H, W) into a map, and zeros into its halo."""
+def put(
+    x: NDArray[np.float32], memory: NDArray[np.uint8], place: PlacedMap, halo: int = 0
+) -> None:
+    """Copy x (C, H, W) into a map, and write zeros into its halo."""
     rows, columns = place.rows + 2 * halo, place.columns + 2 * halo
     corner = place.address - halo * (place.row + place.pixel)
     view = view_of(memory, place._replace(address=corner, rows=rows, columns=columns))
@@ -162,7 +160,7 @@ def put(x: NDArray[np.float32], memory: NDArray[np.uint8], place: Map, halo: int
         inner[:, :, c % place.lanes] = x[c]
 
 
-def take(memory: NDArray[np.uint8], place: Map) -> NDArray[np.float32]:
+def take(memory: NDArray[np.uint8], place: PlacedMap) -> NDArray[np.float32]:
     """A map as a new array (C, H, W)."""
     y = np.empty((place.blocks, place.lanes, place.rows, place.columns), np.float32)
     y[:] = view_of(memory, place).transpose(0, 3, 1, 2)
@@ -170,9 +168,9 @@ def take(memory: NDArray[np.uint8], place: Map) -> NDArray[np.float32]:
 
 
 def product_order(channels: int, kernel_rows: int, kernel_columns: int) -> NDArray[np.int64]:
-    """(c_k, r_k, s_k) of every product of a sum, in the order of the contract: (K, 3) int64.
+    """(c_k, r_k, s_k) of every product of a sum, (K, 3) int64, in the order of the contract.
 
-    A K-block is a run of products: the order is the same for K-blocks of 16 and 128 channels.
+    The products of a K-block follow each other, whether it has 16 or 128 channels.
     """
     c, r, s = np.indices((channels, kernel_rows, kernel_columns)).reshape(3, -1)
     # np.lexsort sorts by its last key first.
@@ -181,7 +179,7 @@ def product_order(channels: int, kernel_rows: int, kernel_columns: int) -> NDArr
 
 
 class Runs(NamedTuple):
-    """The runs of a convolution's products: of each its first product's k, r, s and offset (2)."""
+    """The runs of a convolution's products: (runs,) each, k, r, s and offset (2) of the first."""
 
     k: NDArray[np.int64]
     r: NDArray[np.int64]
@@ -189,8 +187,8 @@ class Runs(NamedTuple):
     offset: NDArray[np.int64]
 
 
-def runs_of(place: Map, kernel: tuple[int, int], padding: int) -> Runs:
-    """The runs of a convolution of the map."""
+def runs_of(place: PlacedMap, kernel: tuple[int, int], padding: int) -> Runs:
+    """The runs of the products of a convolution that reads the map."""
     order = product_order(place.channels, *kernel)
     k = np.flatnonzero(order[:, 0] % place.lanes == 0)
     c, r, s = order[k].T

@@ -1,7 +1,7 @@
 """What all compiled code has in common: its options, the hash of its parts, the announcement.
 
-Compiled code is kept on disk in two ways: machine code of the engine (native.py) and Numba's own
-cache (jit.py). Either is out of date as soon as the text of a part changes.
+Compiled code is kept on disk in two ways: as machine code of the engine (native.py), and in
+Numba's own cache (jit.py). Both are out of date as soon as the text of a part changes.
 """
 
 import hashlib
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from refquant.engine.tiles import cpu_compiled_for
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}  # Numba's; fastmath stays off
+OPTIONS = {"nogil": True, "error_model": "numpy"}  # of Numba; its fastmath stays off
 FOLDER = Path(__file__).parent
-# The files whose text becomes part of kernels, in the package's folder.
+# The files of the package whose text becomes part of kernels.
 PARTS = (
     "engine/*_kernel.py",
     "engine/*loops.py",
@@ -30,7 +30,7 @@ PARTS = (
 
 
 def digest_of_parts() -> str:
-    """A hash of the text of all kernels, and of what turns it into code."""
+    """A hash of the text of all kernels, and of everything that turns it into code."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in PARTS for path in FOLDER.parent.glob(pattern)):
         digest.update(path.read_bytes())

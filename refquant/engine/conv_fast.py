@@ -1,15 +1,15 @@
-"""`conv_fast`: `conv_ref` bit for bit, by the tiles of conv_kernel.py.
+"""`conv_fast`: the bits of `conv_ref`, computed by the tiles of conv_kernel.py.
 
 Any kernel, stride, padding, width and channel count takes this path, in the layout of
-blocked.py. The function here converts layouts at both ends, for one convolution on its own; in a
-network the engine (engine/engine.py) strings steps together and converts only the image.
+blocked.py. The function here converts layouts at both ends, for one convolution on its own; for a
+whole model the engine (engine.py) strings steps together and converts only the image.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arrays.packed import PackedWeights
-from refquant.engine.blocked import LANES, Map, aligned, inside, put, take
+from refquant.engine.blocked import LANES, PlacedMap, aligned, placed_at, put, take
 from refquant.engine.conv_step import conv_constants, conv_step, scratch_for
 from refquant.engine.panels import panels_of
 from refquant.engine.strips import Windows
@@ -30,11 +30,11 @@ def conv_fast(
     threads: int = 1,
     tiles: tuple[Tiles, ...] | None = None,
 ) -> Array:
-    """The convolution of conv.py, shapes as there; the weight may be packed.
+    """The convolution of conv.py, with its shapes; the weight may be packed.
 
-    `tiles` is for tests: it changes no bit.
+    `tiles` serves tests; it changes no bit.
     """
-    from refquant.engine.program import Program  # here, because it imports Numba
+    from refquant.engine.program import Program  # imported here, because that takes Numba
 
     N, C, H, W = x.shape
     F, _, R, S = weight.shape
@@ -44,7 +44,7 @@ def conv_fast(
     source, memory = new_map(C, H, W, padding)
     target, result = new_map(F, P, Q, 0)
     constants = conv_constants(source, panels, bias, padding)
-    windows = Windows(source, target, (R, S), stride, padding, 0, constants.whole)
+    windows = Windows(source, target, (R, S), stride, padding, 0, constants.all_taps)
     conv, _items = conv_step(windows, panels, constants, threads, activation)
     program = Program([conv], threads, scratch_for(panels))
     for n in range(N):
@@ -54,9 +54,11 @@ def conv_fast(
     return y
 
 
-def new_map(channels: int, rows: int, columns: int, halo: int) -> tuple[Map, NDArray[np.uint8]]:
-    """A map of zeros, and the memory that it lies in."""
+def new_map(
+    channels: int, rows: int, columns: int, halo: int
+) -> tuple[PlacedMap, NDArray[np.uint8]]:
+    """A map of zeros, and the memory in which it lies."""
     blocks = -(-channels // LANES)
-    size = inside(0, channels, rows, columns, halo).plane * blocks
+    size = placed_at(0, channels, rows, columns, halo).plane * blocks
     memory = aligned((size,), np.uint8)
-    return inside(memory.ctypes.data, channels, rows, columns, halo), memory
+    return placed_at(memory.ctypes.data, channels, rows, columns, halo), memory

@@ -1,21 +1,22 @@
 """The fast convolution: equations (1) to (4) of conv.py, in tiles.
 
 A tile is some pixels at equal distances in the output map by `vectors` * 16 filters, whose K-block
-sums (3) stay in registers; `tile` of simd.py makes that loop. An item of work is some strips of
+sums (3) stay in registers; tile_kernel.py has that loop. An item of work is some strips of
 pixels (strips.py), together a run of output rows, times one group of filters:
 
-    for each K-block:                         its panel, 32 or 36 KB for 64 filters, stays in L1
+    for each K-block, whose panel (32 or 36 KB for 64 filters) stays in L1:
         for each strip of the item, for each tile of the strip:
-            acc = sums of products            in registers, (2) and (3)
-            total = total + acc               (4); totals wait in the output map, at first (1)
-            after the last K-block: the activation
-    then, if a pooling follows: its rows      while the item's outputs are in L2
+            acc = the sums of its products, in registers                    (2) and (3)
+            total = total + acc; totals wait in the output map              (1) at first, (4)
+            after the last K-block: y = activation(total)
+    if a pooling follows: its rows, while the item's outputs are in L2
 
-Tiles of three lengths fill a strip (tiles.py). A strip of one pixel is a tile that sees the same
-pixel every time, and writes the same numbers to the same place.
+Tiles of three lengths fill a strip (tiles.py). A strip of one pixel is a tile whose pixels are all
+the same one: it computes the same numbers several times and writes them to the same place.
 
-Where memory comes from decides the rest: the input rows of an item should fit L2 together with a
-panel (conv_step.py's `item_bounds`), and while tiles are computed, the next panel comes to L2.
+The rest is decided by where memory comes from: the input rows of an item should fit into L2
+together with a panel (item_bounds of conv_step.py), and the next panel is brought into L2 while
+tiles are computed.
 """
 
 from typing import Any, NamedTuple
@@ -32,6 +33,21 @@ from refquant.engine.simd import (
     load_int,
     record_at,
     store,
+)
+from refquant.engine.steps import (
+    LEAKY,
+    LINE,
+    LINEAR,
+    MAX_POOL,
+    RECORDS,
+    SIGMOID,
+    SILU,
+    STRIP,
+)
+from refquant.engine.tile_kernel import (
+    Inputs,
+    Products,
+    Totals,
     tile_4x1,
     tile_4x2,
     tile_4x4,
@@ -42,23 +58,22 @@ from refquant.engine.simd import (
     tile_6x4,
     tile_8x2,
 )
-from refquant.engine.steps import LEAKY, LINE, LINEAR, SIGMOID, SILU, STEP, STRIP
 from refquant.engine.tiles import HALF, NARROW, WIDE
 
 SIZE = STRIP.itemsize
-strip_at, step_at = record_at(STRIP), record_at(STEP)
+strip_at, pool_at = record_at(STRIP), record_at(RECORDS[MAX_POOL])
 
 
 class Block(NamedTuple):
-    """A K-block of a strip: what every tile of it is given."""
+    """A K-block of a strip, as every tile of the strip needs it.
 
-    table: int  # these five as for `tile` of simd.py
-    runs: int
-    rests: int
-    rest: int
-    weight: int
-    bias: int  # where totals start in the first K-block, 0 in the others
-    activation: int  # after this K-block
+    bias         the address of the bias, with which totals start in the first K-block; else 0
+    activation   what follows this K-block: the convolution's activation if it is the last
+    """
+
+    products: Products
+    bias: int
+    activation: int
 
 
 @absorbed
@@ -67,8 +82,8 @@ def conv_item(step: Any, item: int, scratch: int) -> None:
     group = item % step.groups
     bounds = step.bounds + item // step.groups * 16
     first, last = load_int(bounds), load_int(bounds + 16)
-    for k in range(0, step.products, step.chain):
-        count = min(step.chain, step.products - k)
+    for k in range(0, step.products, step.block_products):
+        count = min(step.block_products, step.products - k)
         weight = step.weight + (group * step.products + k) * LINE * step.vectors
         if step.code_bits > 0:
             weight = scratch
@@ -79,8 +94,8 @@ def conv_item(step: Any, item: int, scratch: int) -> None:
             strips_of_2(step, group, first, last, k, count, weight)
         else:
             strips_of_1(step, group, first, last, k, count, weight)
-    if step.then != 0:
-        pool = step_at(step.then)
+    if step.pool_step != 0:
+        pool = pool_at(step.pool_step)
         begin, end = load_int(bounds + 8) // pool.stride, load_int(bounds + 24) // pool.stride
         for block in range(group * step.vectors, (group + 1) * step.vectors):
             pool_beside(pool, block, begin, end)
@@ -88,20 +103,17 @@ def conv_item(step: Any, item: int, scratch: int) -> None:
 
 @inner
 def block_of(step: Any, strip: Any, group: int, k: int, count: int, weight: int) -> Block:
-    """The K-block of products k ... k + count - 1; of its runs, a strip has those of its taps."""
+    """The K-block of products k ... k + count - 1, of whose runs a strip has those of its taps."""
     before, channels = k // step.taps, count // step.taps
     lanes = step.x_pixel // 4
     if lanes == LANES:
-        runs, rest = channels // LANES * strip.taps, channels % LANES
-        rests = strip.taps if rest > 0 else 0
+        full_runs, short_length = channels // LANES * strip.taps, channels % LANES
+        short_runs = strip.taps if short_length > 0 else 0
     else:
-        runs, rests, rest = 0, channels * strip.taps, 1
+        full_runs, short_runs, short_length = 0, channels * strip.taps, 1
+    table = strip.table + before // lanes * strip.taps * 16
     return Block(
-        table=strip.table + before // lanes * strip.taps * 16,
-        runs=runs,
-        rests=rests,
-        rest=rest,
-        weight=weight,
+        products=Products(table, full_runs, short_runs, short_length, weight),
         bias=step.bias + group * step.vectors * LINE if k == 0 else 0,
         activation=step.activation if k + count == step.products else LINEAR,
     )
@@ -118,7 +130,7 @@ def strips_in_tiles(sizes: Any, long_tile: Any, middle_tile: Any, short_tile: An
     def strips(
         step: Any, group: int, first: int, last: int, k: int, count: int, weight: int
     ) -> None:
-        # The panel that comes next in memory is next to be used; after it, nothing new is fetched.
+        # The panel that comes next in memory is used next; what lies after it is not fetched.
         end = weight + count * LINE * vectors
         soon, last_soon = end, end + count * LINE * vectors if step.code_bits == 0 else end
         for number in range(first, last):
@@ -133,37 +145,22 @@ def strips_in_tiles(sizes: Any, long_tile: Any, middle_tile: Any, short_tile: An
 
 
 def tiles_in_turn(pixels: int, vectors: int, tile: Any) -> Any:
-    """The function that does so many tiles of a strip; it gives x, y and `soon` after them."""
+    """The function that does `count` tiles of a strip; it gives x, y and `soon` after them."""
 
     @absorbed
     def tiles(
-        step: Any, strip: Any, many: int, block: Block, x: int, y: int, soon: int, last_soon: int
+        step: Any, strip: Any, count: int, block: Block, x: int, y: int, soon: int, last_soon: int
     ) -> tuple[int, int, int]:
         x_step, y_step, plane = strip.x_step, strip.y_step, step.y_plane
-        for _ in range(many):
-            start, start_step, start_plane = y, y_step, plane
-            if block.bias != 0:
-                start, start_step, start_plane = block.bias, 0, LINE
-            tile(
-                x,
-                x_step,
-                block.table,
-                block.runs,
-                block.rests,
-                block.rest,
-                block.weight,
-                start,
-                start_step,
-                start_plane,
-                y,
-                y_step,
-                plane,
-                soon,
-            )
+        for _ in range(count):
+            total = Totals(y, y_step, plane)
+            start = total if block.bias == 0 else Totals(block.bias, 0, LINE)
+            tile(Inputs(x, x_step), block.products, start, total, soon)
             if block.activation != LINEAR:
                 activate(y, y_step, plane, block.activation, pixels, vectors)
             x, y = x + pixels * x_step, y + pixels * y_step
-            soon = soon + 2 * LINE * block.runs if soon < last_soon else block.weight
+            fetched = 2 * LINE * block.products.full_runs
+            soon = soon + fetched if soon < last_soon else block.products.weight
         return x, y, soon
 
     return tiles
@@ -171,7 +168,7 @@ def tiles_in_turn(pixels: int, vectors: int, tile: Any) -> Any:
 
 @inner
 def activate(y: int, y_step: int, plane: int, activation: int, pixels: int, vectors: int) -> None:
-    """The activation of a tile's totals, while they are in L1; once if it is the same pixel."""
+    """Apply the activation to a tile's totals while they are in L1; to one pixel only once."""
     for p in range(pixels if y_step > 0 else 1):
         output = y + p * y_step
         if activation == SILU and are_easy(output, plane, vectors):
@@ -183,9 +180,10 @@ def activate(y: int, y_step: int, plane: int, activation: int, pixels: int, vect
 
 @inlined
 def are_easy(output: int, plane: int, vectors: int) -> bool:
-    """Whether |x| < EASY for all of a pixel's totals x; a sum of many squares may say no wrongly.
+    """Whether |x| < EASY for all of a pixel's totals x; the answer may be a no that is wrong.
 
-    No rounding makes a sum of squares smaller than its largest part, and NaN is below nothing.
+    The answer is whether the sum of all x**2 is below EASY**2. No rounding makes a sum of squares
+    smaller than its largest part, and NaN is below nothing, so a yes is never wrong.
     """
     squares = load(output) * load(output)
     for v in range(1, vectors):
@@ -195,7 +193,7 @@ def are_easy(output: int, plane: int, vectors: int) -> bool:
 
 @inner
 def activate_any(output: int, plane: int, activation: int, vectors: int) -> None:
-    """The activation of a pixel's totals, of any kind and for all numbers."""
+    """Apply an activation of any kind to a pixel's totals, whatever numbers they are."""
     for v in range(vectors):
         place = output + v * plane
         total = load(place)

@@ -1,13 +1,13 @@
 """How a convolution becomes a step of a program (steps.py): its constants, and its items of work.
 
-The constants of a step are the bias, filled up to whole groups of filters with zeros, and the
-runs of its products (blocked.py, equation 2). Its items are runs of output rows, as strips of
-pixels (strips.py), times groups of filters. How rows are cut into items changes the time, and no
+The constants of a step are the bias, filled up with zeros to whole groups of filters, and the
+runs of its products (blocked.py, equation 2). An item is a run of output rows, as strips of
+pixels (strips.py), for one group of filters. How rows are cut into items changes the time and no
 bit:
 
-    an item's input should stay in L2 while the panels of its K-blocks pass,
-    an item should be long enough that a panel, once in L1, is used often,
-    and on several threads items shrink towards the end, so that all threads end together.
+    an item's input should stay in L2 while the panels of its K-blocks pass;
+    an item should be long enough that a panel, once in L1, is used often;
+    on several threads items shrink towards the end, so that all threads end together.
 """
 
 from typing import NamedTuple
@@ -15,23 +15,27 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.engine.blocked import LANES, Map, Runs, aligned, runs_of
+from refquant.engine.blocked import LANES, PlacedMap, Runs, aligned, runs_of
 from refquant.engine.panels import PackedPanels, Panels
-from refquant.engine.steps import CONV, FUSED, LINE, step
+from refquant.engine.steps import CONV, FUSED, LINE, MAX_POOL, RECORDS, step
 from refquant.engine.strips import Taps, Windows, records, strips_of
 from refquant.engine.tiles import TILES
 from refquant.ops.conv import channels_per_block
 
 Array = NDArray[np.float32]
 
-CACHE = 900_000  # bytes of L2 that an item's input rows and its panel may take together, but
-MANY_TILES = 64  # of an item are more important; the input then comes from the next cache
-LEAST_TILES = 24  # of an item on several threads: fetching a panel costs as much as a tile
-PACKED = 2  # items of packed weights are so much longer: decoding a panel costs two or three tiles
+# An item's input rows and its panel may together take this many bytes of L2.
+CACHE = 900_000
+# But an item may always have this many tiles, even if its input then comes from the next cache.
+MANY_TILES = 64
+# An item on several threads has at least this many tiles: to fetch a panel costs as much as one.
+LEAST_TILES = 24
+# Items of packed weights are longer by this factor: to decode a panel costs two or three tiles.
+PACKED = 2
 
 
 def filters_computed(panels: Panels | PackedPanels) -> int:
-    """Filters that are computed, those beyond F included."""
+    """How many filters are computed, those beyond F included."""
     wide = panels.vectors * LANES
     return -(-panels.shape[0] // wide) * wide
 
@@ -39,18 +43,18 @@ def filters_computed(panels: Panels | PackedPanels) -> int:
 class Constants(NamedTuple):
     """What a convolution's step needs besides its weight.
 
-    bias      (filters / 16, 16) float32; zeros beyond F
-    runs      of its products
-    whole     whether taps in the padding must not be left out (strips.py says why)
+    bias        (filters / 16, 16) float32, zeros beyond F
+    runs        the runs of its products
+    all_taps    whether taps in the padding must not be left out (strips.py says why)
     """
 
     bias: NDArray[np.float32]
     runs: Runs
-    whole: bool
+    all_taps: bool
 
 
 def conv_constants(
-    x: Map, panels: Panels | PackedPanels, bias: Array | None, padding: int
+    x: PlacedMap, panels: Panels | PackedPanels, bias: Array | None, padding: int
 ) -> Constants:
     """The constants of a convolution that reads map x."""
     start = aligned((filters_computed(panels) // LANES, LANES))
@@ -62,8 +66,8 @@ def conv_constants(
 
 
 def table(runs: Runs, taps: Taps, panels: Panels | PackedPanels) -> NDArray[np.int64]:
-    """The runs of some taps, (n, 2) int64: bytes from a window to a run's first input, and from
-    the K-block's panel to its first weight.
+    """The runs of some taps, (n, 2) int64: the bytes from a window to a run's first input, and
+    those from the K-block's panel to its first weight.
     """
     rows = (taps.top <= runs.r) & (runs.r < taps.bottom)
     some = rows & (taps.left <= runs.s) & (runs.s < taps.right)
@@ -72,11 +76,11 @@ def table(runs: Runs, taps: Taps, panels: Panels | PackedPanels) -> NDArray[np.i
 
 
 class Items(NamedTuple):
-    """Which pixels a step's items compute; the groups of a run of rows are items of their own.
+    """Which pixels a step's items compute; every group of filters has an item per run of rows.
 
     strips    (n,) STRIP
     bounds    (runs of rows + 1, 2) int64: the first strip of a run of rows, and its first row
-    tables    the tables that strips point to
+    tables    the tables to which strips point
     """
 
     strips: NDArray[np.void]
@@ -87,7 +91,7 @@ class Items(NamedTuple):
 def items_of(
     windows: Windows, panels: Panels | PackedPanels, runs: Runs, rows: NDArray[np.int64]
 ) -> Items:
-    """The items of a convolution whose runs of rows begin at `rows` (item_bounds)."""
+    """The items of a convolution whose runs of rows have the bounds `rows` (item_bounds)."""
     parts = strips_of(windows, TILES[panels.vectors], rows.tolist())
     strips = [strip for part in parts for strip in part]
     tables = {taps: table(runs, taps, panels) for taps in {s.taps for s in strips}}
@@ -103,8 +107,11 @@ def conv_step(
     activation: str,
     pool: NDArray[np.void] | None = None,
 ) -> tuple[NDArray[np.void], Items]:
-    """The step that convolves, and the items that it points to; they may pool what they did."""
-    multiple = 1 if pool is None else int(pool["stride"][0])
+    """The step that convolves, and the items to which it points.
+
+    `pool` is the step of a pooling, if the items are to pool what they have computed.
+    """
+    multiple = 1 if pool is None else int(pool.view(RECORDS[MAX_POOL])["stride"][0])
     rows = item_bounds(windows.y, panels, windows.stride, threads, multiple)
     items = items_of(windows, panels, constants.runs, rows)
     groups = len(constants.bias) // panels.vectors
@@ -118,59 +125,59 @@ def conv_step(
         bias=constants.bias.ctypes.data,
         products=C * R * S,
         taps=R * S,
-        chain=products_per_block(panels.shape),
+        block_products=products_per_block(panels.shape),
         groups=groups,
         strips=items.strips.ctypes.data,
         bounds=items.bounds.ctypes.data,
         activation=FUSED.index(activation),
-        then=0 if pool is None else pool.ctypes.data,
+        pool_step=0 if pool is None else pool.ctypes.data,
     )
     return conv, items
 
 
 def products_per_block(shape: tuple[int, ...]) -> int:
-    """Products of a K-block."""
+    """How many products a K-block has."""
     return channels_per_block(shape) * shape[2] * shape[3]
 
 
 def item_bounds(
-    y: Map, panels: Panels | PackedPanels, stride: int, threads: int, multiple: int = 1
+    y: PlacedMap, panels: Panels | PackedPanels, stride: int, threads: int, multiple: int = 1
 ) -> NDArray[np.int64]:
-    """How output rows are cut into runs, at multiples of `multiple`: (runs + 1,) int64, 0 to P."""
+    """Where rows are cut into runs, 0 to P, at multiples of `multiple`: (runs + 1,) int64."""
     longer, most = longer_of(panels), most_rows(y, panels, stride)
     least = -(-longer * LEAST_TILES // tiles_per_row(y, panels))
     groups = filters_computed(panels) // (panels.vectors * LANES)
-    shares = max(2 // longer, -(-2 * threads // groups))  # of what is left, a share per item
+    shares = max(2 // longer, -(-2 * threads // groups))  # an item is one share of the rest
     bounds = [0]
     while bounds[-1] < y.rows:
         left = y.rows - bounds[-1]
-        size = -(-left // -(-left // most))  # even parts
+        size = -(-left // -(-left // most))  # in parts that are even
         if threads > 1:
             size = min(size, max(left // shares, least))
         bounds.append(min(bounds[-1] + -(-size // multiple) * multiple, y.rows))
     return np.array(bounds, np.int64)
 
 
-def most_rows(y: Map, panels: Panels | PackedPanels, stride: int) -> int:
-    """The most rows of an item, by what is kept in L2 and by the length of a run."""
+def most_rows(y: PlacedMap, panels: Panels | PackedPanels, stride: int) -> int:
+    """The most rows that an item may have, by CACHE and by MANY_TILES."""
     _, C, R, S = panels.shape
     panel = min(C * R * S, products_per_block(panels.shape)) * panels.vectors * LINE
     kept = (CACHE - panel) // (4 * C * y.columns * stride * stride)
     return max(kept, longer_of(panels) * MANY_TILES // tiles_per_row(y, panels), 1)
 
 
-def tiles_per_row(y: Map, panels: Panels | PackedPanels) -> int:
-    """Tiles in a row of the output."""
+def tiles_per_row(y: PlacedMap, panels: Panels | PackedPanels) -> int:
+    """How many tiles a row of the output has."""
     return sum(TILES[panels.vectors].split(y.columns))
 
 
 def longer_of(panels: Panels | PackedPanels) -> int:
-    """How much longer items are for what their panels cost."""
+    """By what factor items are longer because of what their panels cost."""
     return PACKED if isinstance(panels, PackedPanels) else 1
 
 
 def scratch_for(panels: Panels | PackedPanels) -> int:
-    """Bytes that a thread needs for a dequantized panel."""
+    """The bytes of scratch memory that a thread needs for a decoded panel."""
     if isinstance(panels, Panels):
         return 0
     return products_per_block(panels.shape) * panels.vectors * LINE

@@ -1,8 +1,8 @@
-"""FAST: for every operation the function that gives the bits of its `ref`, sooner.
+"""FAST: for every operation the function that gives the bits of its `ref` sooner.
 
-An operation that is not named here only moves data, or rounds once per element: its `ref` is as
-fast as anything. Networks do not come this way, they run as one program (network.py); single
-nodes do, in `walk` of graphs that cannot be planned, in verification and in tests.
+An operation that is not named here only moves data or rounds once per element, so that its `ref`
+is as fast as anything. A model that can be planned runs as one program instead (sized_model.py).
+The functions here run single nodes: in `walk` of other graphs, in verification and in tests.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,8 @@
-"""The decode of the head (head.py) straight from maps in blocks; an item is a row of the grid.
+"""The decode of the head (head.py), straight from maps in blocks; an item is a row of the grid.
 
-First (1), the sigmoid of all channels of a pixel, 16 at a time, into scratch memory; then a row
-of predictions per anchor. The arithmetic is head.py's, operation for operation.
+For each pixel, (1) writes the sigmoid of all its channels into scratch memory, 16 at a time. Then
+(2) to (4) write a row of predictions for each anchor. The arithmetic is that of head.py,
+operation for operation, and so are the numbers of the equations.
 """
 
 from typing import Any
@@ -18,16 +19,16 @@ HALF, TWO = np.float32(0.5), np.float32(2.0)
 
 @inner
 def decode_item(step: Any, row: int, scratch: int) -> None:
-    """Predictions of grid row `row`: y holds rows of `entries` float32, by anchor, row, column."""
+    """The predictions of grid row `row`; they are ordered by anchor, row and column."""
     for column in range(step.columns):
         pixel = step.x + row * step.x_row + column * LINE
         for block in range(step.blocks):
             p = sigmoid(load(pixel + block * step.x_plane))  # (1)
             store(scratch + block * LINE, p)
-        for anchor in range(step.groups):
+        for anchor in range(step.anchor_count):
             index = (anchor * step.rows + row) * step.columns + column
             p_row = scratch + anchor * step.entries * 4
-            out = step.y + index * step.entries * 4
+            out = step.predictions + index * step.entries * 4
             copy(p_row, out, step.entries)  # (4)
             decode_box(step, p_row, step.anchors + 8 * anchor, column, row, out)
 

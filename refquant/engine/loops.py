@@ -1,7 +1,7 @@
 """`conv_loops`: the readable loops of ops/conv_loops.py, compiled, as a function of NCHW arrays.
 
-No network runs on it. It is `conv_ref` bit for bit at a hundred times its speed, so the tests
-hold the tiles of conv_kernel.py to it over sweeps that NumPy would take hours for.
+No model runs on it. It gives the bits of `conv_ref` at a hundred times its speed, so the tests
+hold the tiles of conv_kernel.py to it over sweeps for which NumPy would take hours.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def conv_loops(
     padding: int = 0,
     activation: str = "linear",
 ) -> Array:
-    """The convolution of conv.py, shapes as there."""
+    """The convolution of conv.py, with its shapes."""
     filters, _, kernel_rows, kernel_columns = weight.shape
     height = output_size(x.shape[2], kernel_rows, stride, padding)
     width = output_size(x.shape[3], kernel_columns, stride, padding)

@@ -1,7 +1,8 @@
-"""Everything but convolutions on maps in blocks of 16 channels: pool, upsample, add, copy, border.
+"""What is not a convolution, on maps in blocks of 16 channels: pool, upsample, add, copy, border.
 
-Each function does one item of a step (steps.py), 16 channels or one channel of it, and gives the
-bits of the function that it names; `pool_beside` does a part of a convolution's item.
+Each function does one item of a step (steps.py), which is 16 channels, or a single one of a copy.
+It gives the bits of the function of ops/ that it names. `pool_beside` does a part of a
+convolution's item instead.
 """
 
 from typing import Any
@@ -17,15 +18,15 @@ NAN, ZERO = np.float32(np.nan), np.float32(0)
 
 @inner
 def larger(value: Any, best: Any) -> Any:
-    """The larger of two Lanes; NaN if one of them is, `best` where they are equal."""
+    """The larger of two Lanes; NaN where either is NaN, and `best` where they are equal."""
     return choose((value > best) | (value != value), value, best)
 
 
 @inner
 def max_pool_item(step: Any, block: int, scratch: int) -> None:
-    """pool.py's max_pool_fast on 16 channels: maxima along the rows first, then down the columns.
+    """The max_pool_fast of pool.py on 16 channels: first along the rows, then down the columns.
 
-    Rows of maxima are kept in scratch memory, `kernel` of them, row h in place h mod kernel.
+    `kernel` rows of maxima are kept in scratch memory, those of row h at place h mod kernel.
     """
     line = step.columns * LINE
     after = scratch + step.kernel * line
@@ -63,9 +64,9 @@ def pool_row(step: Any, block: int, h: int, maxima: int) -> None:
 
 @inner
 def pool_beside(step: Any, block: int, begin: int, end: int) -> None:
-    """max_pool_fast on 16 channels and output rows begin ... end - 1, of windows side by side.
+    """Output rows begin ... end - 1 of 16 channels, where windows lie side by side.
 
-    Of equal numbers the first counts, row by row, and so it does in max_pool_item.
+    The bits are those of max_pool_item: of equal numbers the first one counts, row by row.
     """
     for p in range(begin, end):
         window = step.x + block * step.x_plane + p * step.stride * step.x_row
@@ -81,19 +82,19 @@ def pool_beside(step: Any, block: int, begin: int, end: int) -> None:
 
 @inner
 def upsample_item(step: Any, block: int) -> None:
-    """routing.py's upsample on 16 channels."""
+    """The upsample of routing.py on 16 channels."""
     for p in range(step.rows):
-        row = step.x + block * step.x_plane + p // step.stride * step.x_row
+        row = step.x + block * step.x_plane + p // step.scale * step.x_row
         place = step.y + block * step.y_plane + p * step.y_row
-        for pixel in range(row, row + step.columns // step.stride * LINE, LINE):
-            for _ in range(step.stride):
+        for pixel in range(row, row + step.columns // step.scale * LINE, LINE):
+            for _ in range(step.scale):
                 store(place, load(pixel))
                 place += LINE
 
 
 @inner
 def add_item(step: Any, block: int) -> None:
-    """routing.py's add of two maps on 16 channels; y may be x."""
+    """The add of routing.py of two maps on 16 channels; y may be x."""
     for p in range(step.rows):
         x = step.x + block * step.x_plane + p * step.x_row
         z = step.z + block * step.z_plane + p * step.z_row
@@ -117,20 +118,20 @@ def copy_item(step: Any, channel: int) -> None:
 
 @inner
 def border_item(step: Any, block: int) -> None:
-    """Zero the halo, `padding` pixels wide, of 16 channels.
+    """Write zeros into the halo, `halo` pixels wide, of 16 channels.
 
-    The right halo of a row and the left one of the next are neighbours in memory.
+    The right halo of a row and the left one of the next row are neighbours in memory.
     """
     first = step.y + block * step.y_plane
-    halo = step.padding * LINE
-    clear(first - step.padding * step.y_row - halo, step.padding * step.y_row)
+    halo = step.halo * LINE
+    clear(first - step.halo * step.y_row - halo, step.halo * step.y_row)
     for p in range(step.rows + 1):
         clear(first + p * step.y_row - 2 * halo, 2 * halo)
-    clear(first + step.rows * step.y_row - halo, step.padding * step.y_row)
+    clear(first + step.rows * step.y_row - halo, step.halo * step.y_row)
 
 
 @inner
 def clear(place: int, size: int) -> None:
-    """Zero `size` bytes, a multiple of 64."""
+    """Write zeros into `size` bytes, a multiple of 64."""
     for line in range(place, place + size, LINE):
         store(line, ZERO)

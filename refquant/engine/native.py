@@ -1,22 +1,25 @@
-"""Machine code that outlives the process that compiled it: a warm start loads no compiler.
+"""Machine code that outlives the process that compiled it, so that a warm start loads no compiler.
 
 Numba keeps compiled functions on disk too, but it takes all of Numba to use them, and Numba makes
 itself ready to compile (bench/speed/start.md says what that costs). So the function that runs
-networks (work_kernel.py) is kept as an object file, which LLVM's linker alone can load:
+models (work_kernel.py) is kept as an object file, which LLVM's linker alone can load:
 
     32 bytes    sha256 of what follows
-    a name      of the function in the object file, in ASCII, and a zero byte
-    the rest    the object file, made by LLVM for this CPU
+    a name      which the function has in the object file, in ASCII, and a zero byte
+    the rest    the object file, which LLVM has made for this CPU
 
-The file's name carries a hash of all that the code depends on: the kernels' text, the versions of
-Numba and LLVM, the CPU; so it is never out of date. It lies in the first of these folders in
-which one can write, as Numba's own do; if there is none, every process compiles anew:
+The file's name carries a hash of all on which the code depends (the kernels' text, the versions of
+Numba and LLVM, the CPU), so it is never out of date. The file lies in the first of these folders
+in which one can write, as Numba's own files do; if there is none, every process compiles anew:
 
-    where NUMBA_CACHE_DIR points, and nowhere else if that is set
+    the folder NUMBA_CACHE_DIR, and no other if that is set
     __pycache__ beside this file
     refquant in the user's cache folder, $XDG_CACHE_HOME or ~/.cache
 
 These files are executed, like Python's in __pycache__: who may write there may do everything.
+
+The parts of Numba that are not its documented interface are listed in
+tests/engine/test_numba_parts.py.
 """
 
 import ctypes
@@ -38,8 +41,8 @@ class Code(NamedTuple):
     """A function ready to be called, which releases the GIL.
 
     compiled   whether this process had to compile it
-    folder     where it is kept, "" if nowhere
-    linker     what holds the memory that the function lies in
+    folder     the folder in which it is kept, "" if there is none
+    linker     the owner of the memory in which the function lies
     """
 
     call: Callable[..., int]
@@ -65,7 +68,7 @@ def code_of(module: str, name: str, arguments: int) -> Code:
 
 
 def folders() -> Iterator[Path]:
-    """Where the code may be kept, the best first."""
+    """The folders in which the code may be kept, the best first."""
     if os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(os.environ["NUMBA_CACHE_DIR"])
         return
@@ -86,7 +89,7 @@ def kept(file: str, arguments: int) -> Code | None:
 
 
 def compiled(module: str, name: str, file: str, arguments: int) -> Code:
-    """The function compiled, and kept where that is possible."""
+    """The function, compiled now, and kept where that is possible."""
     announce()
     content = object_file(getattr(import_module(module), name), arguments)
     for folder in folders():
@@ -111,8 +114,8 @@ def object_file(function: Any, arguments: int) -> bytes:
     jitted = njit(kind, **alone, **OPTIONS)(function)
     ((signature, made),) = jitted.overloads.items()
     cpu, features = cpu_name_and_features()
-    # Numba's own code loads the address of every constant first; here they are found relative to
-    # the code, which takes SiLU from 18 to 13 cycles per 16 numbers (Emerald Rapids).
+    # Numba's own code loads the address of every constant first. Here constants are found relative
+    # to the code, which takes SiLU from 18 to 13 cycles per 16 numbers (Emerald Rapids).
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small"
     )
@@ -121,7 +124,7 @@ def object_file(function: Any, arguments: int) -> bytes:
 
 
 def linked(content: bytes, arguments: int, compiled: bool, folder: str) -> Code:
-    """Load an object file, with its function's name before it."""
+    """Load an object file, before which stands its function's name."""
     import llvmlite.binding as llvm
 
     name, _, code = content.partition(b"\0")
@@ -137,7 +140,8 @@ def linked(content: bytes, arguments: int, compiled: bool, folder: str) -> Code:
     )(address)
 
     def call(*numbers: int) -> int:
-        # Numba's convention: addresses for the result and for an error, which kernels never raise.
+        # Numba's convention is to give addresses for the result and for an error, which kernels
+        # never raise.
         result, error = ctypes.c_int64(), ctypes.c_void_p()
         function(ctypes.addressof(result), ctypes.addressof(error), *numbers)
         return result.value

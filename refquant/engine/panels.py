@@ -2,19 +2,20 @@
 
 A weight (F, C, R, S) becomes panels (groups, K, vectors, 16): `vectors` * 16 filters per group,
 the K = C*R*S products of a sum in the order of the contract (blocked.py), so that a K-block's
-panel is one piece of memory, read from its first to its last byte. Filters beyond F are zeros
-(packed: codes of zero); nobody reads their outputs.
+panel is one piece of memory, which is read from its first to its last byte. Filters beyond F have
+weights, or packed codes, of zero; nobody reads their outputs.
 
     Panels         weight  (groups, K, vectors, 16) float32
     PackedPanels   masks   (groups, K, vectors, code_bits) uint16: bit i of mask j is bit j
                            of the code of lane i, so that 16 codes take 2 * code_bits bytes
         affine     scale, zero_point  (J, W) float32
         table      levels             (J, L, W) float32, L = 2**code_bits
-                   entry   (K,) int64: product k uses row entry[k] of these; W is all filters
-                           where they differ, otherwise 16 for an affine map and 1 for a table
+        either     entry   (K,) int64: product k uses row entry[k] of the arrays above. W is the
+                           number of all filters if their maps differ; otherwise it is 16 for an
+                           affine map and 1 for a table
 
-Both stand in for the weight in a node's arrays (graph.py's Decodable): whoever needs the plain
-array calls `dequantize`, and memory holds the weights once.
+Both stand in for the weight in a node's arrays (Decodable of graph.py). Whoever needs the plain
+array calls `dequantize`, so that memory holds the weights only once.
 """
 
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ from numpy.typing import NDArray
 
 from refquant.arrays.packed import PackedWeights
 from refquant.engine.blocked import LANES, aligned, product_order
+from refquant.engine.steps import WEIGHT
 
 Shape = tuple[int, int, int, int]
+NO_FIELDS = dict.fromkeys(WEIGHT, 0)
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,13 @@ class Panels:
             return bool(np.isfinite(self.weight.sum()))
 
     def fields(self) -> dict[str, int]:
-        """What a convolution's step needs of it (steps.py)."""
-        return {"weight": self.weight.ctypes.data, "vectors": self.vectors, "code_bits": 0}
+        """The fields WEIGHT of a convolution's step (steps.py)."""
+        return NO_FIELDS | {"weight": self.weight.ctypes.data, "vectors": self.vectors}
 
 
 @dataclass(frozen=True)
 class PackedPanels:
-    """Packed codes in panels, and what they stand for."""
+    """Packed codes in panels, and the maps that say what the codes stand for."""
 
     shape: Shape
     masks: NDArray[np.uint16]
@@ -85,7 +88,7 @@ class PackedPanels:
         return sum(array.nbytes for array in arrays if array is not None)
 
     def dequantize(self) -> NDArray[np.float32]:
-        """The plain weight, (F, C, R, S): equations (2) and (3) of panels_kernel.py."""
+        """The plain weight, (F, C, R, S), by equations (2) and (3) of panels_kernel.py."""
         codes = from_panels(codes_of(self.masks), self.shape)
         C, R, S = self.shape[1:]
         entry = np.empty((C, R, S), np.int64)
@@ -108,8 +111,8 @@ class PackedPanels:
         return bool((np.abs(largest) < np.finfo(np.float32).max).all())
 
     def fields(self) -> dict[str, int]:
-        """What a convolution's step needs of it (steps.py)."""
-        fields = {
+        """The fields WEIGHT of a convolution's step (steps.py)."""
+        fields = NO_FIELDS | {
             "weight": self.masks.ctypes.data,
             "vectors": self.vectors,
             "code_bits": self.code_bits,
@@ -136,7 +139,7 @@ class PackedPanels:
 
 
 def to_panels(weight: NDArray[Any], vectors: int, new: Any = aligned) -> NDArray[Any]:
-    """(F, C, R, S) of any dtype as (groups, K, vectors, 16), in memory that `new` gives."""
+    """(F, C, R, S) of any dtype as (groups, K, vectors, 16), made by new(shape, dtype)."""
     F, C, R, S = weight.shape
     wide = LANES * vectors
     groups = -(-F // wide)
@@ -161,7 +164,7 @@ def from_panels(panels: NDArray[Any], shape: Shape) -> NDArray[Any]:
 
 
 def panel_bytes(shape: tuple[int, ...], vectors: int) -> int:
-    """Bytes of a weight's panels in float32."""
+    """How many bytes a weight's panels take in float32."""
     wide = LANES * vectors
     return -(-shape[0] // wide) * wide * int(np.prod(shape[1:])) * 4
 

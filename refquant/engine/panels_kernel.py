@@ -1,14 +1,15 @@
 """The panel that a convolution is about to use, decoded on the fly from packed codes.
 
 The layout is that of panels.py: 16 codes of `code_bits` bits are kept as `code_bits` masks of 16
-bits, mask j holding bit j of the code of every lane. So 16 codes take 2 * code_bits bytes,
-whatever the width, and lane by lane
+bits, of which mask j holds bit j of the code of every lane. So 16 codes take 2 * code_bits bytes,
+whatever their width, and lane by lane
 
-    code = sum over j of 2**j where mask j is set              exact in float32         (1)
-    affine   w = scale * (code - zero_point)                   one rounding             (2)
-    table    w = levels[code]                                  none                     (3)
+    code = the sum of 2**j over all j whose mask is set        is exact in float32      (1)
+    w = scale * (code - zero_point)    for an affine map       has one rounding         (2)
+    w = levels[code]                   for a table             has none                 (3)
 
-which are the bits of PackedWeights.dequantize (arrays/packed.py).
+These are the bits of PackedWeights.dequantize (arrays/packed.py). The difference
+in (2) is exact, because packed weights have whole zero points below 2**23 only.
 """
 
 from typing import Any

@@ -1,78 +1,99 @@
-"""Where every map of a network lies in memory: one arena, in which maps share places over time.
+"""Where every map of a model lies in memory: one arena, in which maps share places over time.
 
-A map lives from the moment it is first written to the last moment it is read. Maps whose lives
-do not overlap may share memory, so the arena is little larger than the widest moment of the
-network.
+A map lives from the moment when it is first written to the moment when it is last read. Maps whose
+lives do not overlap may share memory, so the arena is little larger than the widest moment needs.
 
-Concat costs nothing: its inputs are written where the concat's output has their channels. That
-takes a first channel divisible by 16 (a block) and an input that no earlier concat holds already,
-nor this one twice; other inputs are copied. An input of a concat may be a concat.
+A concat costs nothing if its inputs are written where its output has their channels. That takes a
+first channel divisible by 16 (a block), and an input that no earlier concat holds already and that
+this one does not read twice. Other inputs are copied. An input of a concat may be a concat.
 
-    shapes    (C, H, W) of every node, from the image's H and W (shapes.py)                (1)
-    parts     node -> (concat, first channel), where it is written in place                (2)
-    roots     the maps that get memory: nodes that are no parts, and the image
-    halo      of a root: the largest padding with which it or a part of it is read         (3)
-    order     of (node, band): the stem band by band (bands.py), then the others once      (4)
-    pools     convolution -> pooling that its items do, while their outputs are in cache   (5)
-    lives     of maps: first writer and last reader, as positions in that order            (6)
-    offsets   of maps in the arena, so that lives and memory do not both overlap           (7)
+    shapes    (C, H, W) of every node, which follow from the image's H and W (shapes.py)
+    parts     node -> (concat, first channel), for a node that is written in place            (1)
+    roots     the maps that get memory: the nodes that are no parts, and the image            (2)
+    padded    for a root, its parts that are read with padding, itself included               (3)
+    halos     for a root, the largest padding of these                                        (4)
+    order     of (node, band): the stem band by band (bands.py), then every other node once
+    rows      of every map in its band (bands.py)                                             (5)
+    pools, lives, offsets     (lives.py)
 
-A root of the stem is a map of its own in every band, holding the rows of that band; rows kept
-for the next band wait in a third kind of map. Offsets are found greedily: the largest product of
-bytes and life first, each at the lowest place that is free for its whole life. For YOLOv7 at
-640 x 640 that needs 35.4 MB, which is the widest moment; largest bytes first needs 38.4.
+A root of the stem is a map of its own in every band, which holds the rows of that band. Rows that
+are kept for the next band wait in a third kind of map.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from refquant.engine.bands import NO_STEM, Rows, Stem, stem_of
-from refquant.engine.blocked import LANES, Map, inside
-from refquant.engine.steps import LINE
+from refquant.engine.bands import NO_STEM, RowSpan, Stem, stem_of
+from refquant.engine.blocked import LANES, PlacedMap, placed_at
+from refquant.engine.lives import WHOLE, Key, Life, lives_of, offsets_of, pools_of
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.graph.shapes import Shape, shapes_of
 
 OPS_IN_BLOCKS = ("conv", "max_pool", "upsample", "concat", "add", "space_to_depth", "decode")
-WHOLE = -1  # in place of a band: all rows
-
-
-class Key(NamedTuple):
-    """A map in the arena: a root's rows of a band, or all of them, or rows kept after a band."""
-
-    root: str
-    band: int = WHOLE
-    kept: bool = False
 
 
 class Plan(NamedTuple):
-    """Places of all maps; the addresses in `maps` count from the arena's start.
+    """Places of all maps; the names are those of the file's docstring.
 
-    rows     of each key: those held, and those computed in that band
-    lives    of each key: positions in `order`, -1 for the image, which is there before all
+    roots     for every node, its root, and its first channel there
+    padded    for a root, the nodes whose outputs need a border of zeros, and their paddings
+    halos     for a root; it is 0 where it is missing
+    maps      their addresses count from the arena's start
+    lives     as positions in `order`
+    size      of the arena in bytes
     """
 
     shapes: Mapping[str, Shape]
-    roots: Mapping[str, tuple[str, int]]  # of each node: its root, and its first channel there
-    padded: Mapping[str, Sequence[str]]  # of roots: the nodes' outputs that need a border of zeros
-    halos: Mapping[str, int]  # of roots; 0 where missing
+    roots: Mapping[str, tuple[str, int]]
+    padded: Mapping[str, Mapping[str, int]]
+    halos: Mapping[str, int]
     stem: Stem
-    order: Sequence[tuple[int, int]]  # (node, band)
+    order: Sequence[tuple[int, int]]
     pools: Mapping[str, Node]
-    rows: Mapping[Key, Rows]
-    maps: Mapping[Key, Map]
-    lives: Mapping[Key, tuple[int, int]]
-    size: int  # bytes
+    rows: Mapping[Key, RowSpan]
+    maps: Mapping[Key, PlacedMap]
+    lives: Mapping[Key, Life]
+    size: int
 
     def key(self, name: str, band: int) -> Key:
         """The map that holds a node's output in a band."""
         root = self.roots[name][0]
         return Key(root, band) if Key(root, band) in self.maps else Key(root)
 
+    def at(self, address: int) -> "Plan":
+        """The plan whose maps have the addresses that they have in an arena at that address."""
+        maps = {
+            key: place._replace(address=place.address + address)
+            for key, place in self.maps.items()
+        }
+        return self._replace(maps=maps)
+
+    def place(self, name: str, band: int, begin: int, rows: int) -> PlacedMap:
+        """Where rows `begin` to begin + rows - 1 of a node's output lie."""
+        key = self.key(name, band)
+        _, channel = self.roots[name]
+        first = begin - self.rows[key].top
+        return self.maps[key].from_row(first, rows).part(channel, self.shapes[name][0])
+
+    def whole(self, name: str) -> PlacedMap:
+        """Where a node's output lies, outside of the stem."""
+        return self.place(name, WHOLE, 0, self.shapes[name][1])
+
+    def window(self, node: Node, band: int, stride: int = 1) -> tuple[PlacedMap, list[PlacedMap]]:
+        """Where the rows that a band computes lie, and of each input the rows that they need."""
+        begin, end = 0, self.shapes[node.name][1]
+        if band != WHOLE:
+            _, begin, end = self.stem.rows[node.name][band]
+        y = self.place(node.name, band, begin, end - begin)
+        first = begin * stride
+        xs = [self.place(name, band, first, self.shapes[name][1] - first) for name in node.inputs]
+        return y, xs
+
 
 def can_plan(model: Model) -> bool:
-    """Whether every node is one that the engine runs in blocks; folded models are."""
+    """Whether the engine can run every node in blocks; those of folded models it can."""
     nodes = model.nodes
-    planar = {n.name for n in nodes if n.op == "space_to_depth"}  # only convolutions read those
+    planar = {n.name for n in nodes if n.op == "space_to_depth"}  # which only convolutions read
     return (
         all(node.op in OPS_IN_BLOCKS for node in nodes)
         and all(n.op in ("conv", "space_to_depth") for n in nodes if INPUT in n.inputs)
@@ -87,7 +108,7 @@ def can_plan(model: Model) -> bool:
 
 
 def plan(model: Model, height: int, width: int, *, in_bands: bool = True) -> Plan:
-    """Plan a model for images of height x width pixels, the stem in bands or not."""
+    """Plan a model for images of height x width pixels, with its stem in bands or not."""
     nodes = model.nodes
     shapes = shapes_of(nodes, (3, height, width))
     planar = planar_maps(nodes)
@@ -107,23 +128,11 @@ def plan(model: Model, height: int, width: int, *, in_bands: bool = True) -> Pla
     offsets = offsets_of(sizes, lives)
     maps = {key: map_of(key, rows, shapes, halos, planar, offsets[key]) for key in lives}
     size = max(offsets[key] + sizes[key] for key in lives)
-    return Plan(
-        shapes,
-        roots,
-        {r: list(p) for r, p in padded.items()},
-        halos,
-        stem,
-        order,
-        pools,
-        rows,
-        maps,
-        lives,
-        size,
-    )
+    return Plan(shapes, roots, padded, halos, stem, order, pools, rows, maps, lives, size)
 
 
 def planar_maps(nodes: Sequence[Node]) -> set[str]:
-    """The image where a convolution reads it, and its space-to-depth: written before all steps."""
+    """The maps that are written before all steps: the image, and its space-to-depth."""
     planar = {node.name for node in nodes if node.op == "space_to_depth"}
     return planar | {INPUT for node in nodes if node.op == "conv" and INPUT in node.inputs}
 
@@ -131,7 +140,7 @@ def planar_maps(nodes: Sequence[Node]) -> set[str]:
 def parts_of(
     nodes: Sequence[Node], shapes: Mapping[str, Shape], planar: set[str]
 ) -> dict[str, tuple[str, int]]:
-    """Equation (2)."""
+    """The nodes that are written in place, by equation (1)."""
     parts: dict[str, tuple[str, int]] = {}
     for node in nodes:
         if node.op != "concat":
@@ -146,7 +155,7 @@ def parts_of(
 
 
 def root_of(name: str, parts: Mapping[str, tuple[str, int]]) -> tuple[str, int]:
-    """The map that has the memory of a node, and the node's first channel there."""
+    """The root that has the memory of a node, and the node's first channel there, by (2)."""
     channel = 0
     while name in parts:
         name, first = parts[name]
@@ -155,7 +164,7 @@ def root_of(name: str, parts: Mapping[str, tuple[str, int]]) -> tuple[str, int]:
 
 
 def padded_of(nodes: Sequence[Node], owners: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """Equation (3): of each root, which nodes' outputs are read with padding, and how much."""
+    """For every root, the nodes whose outputs are read with padding, and how much, by (3)."""
     padded: dict[str, dict[str, int]] = {}
     for node in nodes:
         if node.op == "conv" and node.attributes["padding"] > 0:
@@ -171,9 +180,9 @@ def rows_held(
     owners: Mapping[str, str],
     stem: Stem,
     planar: set[str],
-) -> dict[Key, Rows]:
-    """The rows of every map: of a root in a band, those of the root and its parts together."""
-    rows = {Key(root): Rows(0, 0, shapes[root][1]) for root in owners.values()}
+) -> dict[Key, RowSpan]:
+    """The rows of every map, by (5); those of a root in a band are its own and its parts'."""
+    rows = {Key(root): RowSpan(0, 0, shapes[root][1]) for root in owners.values()}
     outside = {
         owners[name]
         for node in nodes[stem.length :]
@@ -186,73 +195,26 @@ def rows_held(
             if root in outside | planar:
                 continue
             held, new = rows.get(Key(root, b), of_bands[b]), of_bands[b]
-            rows[Key(root, b)] = Rows(
+            rows[Key(root, b)] = RowSpan(
                 min(held.top, new.top), min(held.begin, new.begin), max(held.end, new.end)
             )
     for root, band, _ in list(rows):
         if Key(root, band + 1) in rows and band != WHOLE:
             kept = rows[Key(root, band + 1)].top, rows[Key(root, band)].end
             if kept[0] < kept[1]:
-                rows[Key(root, band, kept=True)] = Rows(kept[0], *kept)
+                rows[Key(root, band, kept=True)] = RowSpan(kept[0], *kept)
     return rows
-
-
-def pools_of(nodes: Sequence[Node], stem: Stem) -> dict[str, Node]:
-    """Equation (5): of convolutions' outputs, window beside window, in the same bands."""
-    convolutions = {node.name for node in nodes if node.op == "conv"}
-    pools: dict[str, Node] = {}
-    for node in nodes:
-        if node.op != "max_pool" or node.inputs[0] not in convolutions:
-            continue
-        name, stride = node.inputs[0], node.attributes["stride"]
-        beside = (node.attributes["kernel"], node.attributes["padding"]) == (stride, 0)
-        if beside and same_bands(stem.rows.get(name), stem.rows.get(node.name), stride):
-            pools.setdefault(name, node)
-    return pools
-
-
-def same_bands(x: Sequence[Rows] | None, y: Sequence[Rows] | None, stride: int) -> bool:
-    """Whether the rows of y in each band are those of x, pooled; None is outside of the stem."""
-    if x is None or y is None:
-        return x is y
-    pairs = zip(x, y, strict=True)
-    return all((a.begin, a.end // stride) == (b.begin * stride, b.end) for a, b in pairs)
-
-
-def lives_of(
-    nodes: Sequence[Node],
-    order: Sequence[tuple[int, int]],
-    owners: Mapping[str, str],
-    rows: Mapping[Key, Rows],
-    planar: set[str],
-    pools: Mapping[str, Node],
-) -> dict[Key, tuple[int, int]]:
-    """Equation (6), in order of first writers."""
-    lives: dict[Key, tuple[int, int]] = {Key(name): (-1, -1) for name in sorted(planar)}
-    for position, (i, band) in enumerate(order):
-        node = nodes[i]
-        pooled = [pools[node.name].name] if node.name in pools else []
-        for name in (node.name, *pooled, *node.inputs):
-            if name in owners:
-                root = owners[name]
-                key = Key(root, band) if Key(root, band) in rows else Key(root)
-                lives[key] = (lives.get(key, (position, 0))[0], position)
-    for key in rows:
-        if key.kept:
-            saved = lives[Key(key.root, key.band)][1]
-            lives[key] = (saved, lives[Key(key.root, key.band + 1)][0])
-    return lives
 
 
 def map_of(
     key: Key,
-    rows: Mapping[Key, Rows],
+    rows: Mapping[Key, RowSpan],
     shapes: Mapping[str, Shape],
     halos: Mapping[str, int],
     planar: set[str],
     offset: int = 0,
-) -> Map:
-    """The map of a key at that offset. All bands of a root have room for as many rows."""
+) -> PlacedMap:
+    """The map of a key at that offset. All bands of a root have room for the same rows."""
     C, _, W = shapes[key.root]
     height = max(
         held.end - held.top
@@ -260,25 +222,4 @@ def map_of(
         if (other.root, other.kept, other.band == WHOLE) == (key.root, key.kept, key.band == WHOLE)
     )
     halo = 0 if key.kept else halos.get(key.root, 0)
-    return inside(offset, C, height, W, halo, 1 if key.root in planar else LANES)
-
-
-def offsets_of(sizes: Mapping[Key, int], lives: Mapping[Key, tuple[int, int]]) -> dict[Key, int]:
-    """Equation (7)."""
-    offsets: dict[Key, int] = {}
-    spans = {key: sizes[key] * (dies - born + 1) for key, (born, dies) in lives.items()}
-    for key in sorted(spans, key=lambda key: -spans[key]):
-        born, dies = lives[key]
-        neighbours = sorted(
-            (offsets[other], offsets[other] + sizes[other])
-            for other in offsets
-            if lives[other][0] <= dies and born <= lives[other][1]
-        )
-        place = 0
-        for begin, end in neighbours:
-            if place + sizes[key] <= begin:
-                break
-            place = max(place, end)
-        offsets[key] = place
-    assert all(offset % LINE == 0 for offset in offsets.values())
-    return offsets
+    return placed_at(offset, C, height, W, halo, 1 if key.root in planar else LANES)

@@ -1,23 +1,26 @@
 """Runs steps on several threads, without returning to Python in between.
 
 Every item of every step has a number, its ticket; tickets count through the steps in order. A
-thread takes the next ticket, waits until all items of earlier steps are done, does the item,
+thread takes the next ticket, waits until all items of earlier steps are done, does the item, and
 reports it:
 
-    ticket = taken++                                 atomically
-    wait until done >= tickets of earlier steps      then all of them are done, since no item of
-    do the item                                      this step or a later one can be before that
-    done++                                           atomically, after its stores
+    ticket = taken++                              atomically                                (1)
+    wait until done >= tickets of earlier steps                                             (2)
+    do the item                                                                             (3)
+    done++                                        atomically, after the item's stores       (4)
+
+After (2) all items of earlier steps are done, since before it no item of this step or of a later
+one can have been done.
 
 A thread that has waited for long hands its ticket back to Python, which yields the processor and
-calls again: with more threads than cores the others get on, and Ctrl-C is heard.
+calls again. So with more threads than cores the others get on, and Ctrl-C is heard.
 
-When a run fails, Ctrl-C included, tickets end for all, and nobody hears of it before the last
-thread is out of its item: the memory that items write to goes next. A thread that begins only
-then finds no ticket. The program is not run again.
+When a run fails, be it by Ctrl-C, tickets end for all threads, and the error is raised only when
+the last thread has left its item, because the memory to which items write goes next. A thread that
+begins after that finds no ticket. The program is not run again.
 
 The order in which items are done is left to chance. No bit depends on it, because no two items
-of a step write the same float and none reads what another of its step writes.
+of a step write the same float, and none reads what another item of its step writes.
 """
 
 import threading
@@ -35,11 +38,11 @@ from refquant.engine.steps import LINE, STEP
 from refquant.engine.subnormals import warn_if_flushed
 
 STOP = 1 << 62
-WORK = ("refquant.engine.work_kernel", "work", 6)  # the jitted part: module, function, arguments
+WORK = ("refquant.engine.work_kernel", "work", 6)  # the module, function and number of arguments
 
 
 class Program:
-    """Steps, ready to run on `threads` threads; the maker keeps what their addresses point to."""
+    """Steps, ready to run on `threads` threads; the maker keeps the arrays to which they point."""
 
     def __init__(
         self, steps: Iterable[NDArray[np.void]], threads: int, scratch_bytes: int
@@ -51,23 +54,23 @@ class Program:
         size = -(-scratch_bytes // 4096) * 4096  # threads do not share pages
         self.scratch = aligned((threads, size), np.uint8)
         self.work = code_of(*WORK).call
-        self.at_work = [threading.Lock() for _ in range(threads)]  # each held by its thread
+        self.at_work = [threading.Lock() for _ in range(threads)]  # each thread holds its own
         self.pool = None
         if threads > 1:
             self.pool = ThreadPoolExecutor(threads - 1, "refquant", initializer=warn_if_flushed)
 
     def run(self, begin: int = 0, end: int | None = None) -> None:
-        """Run steps begin ... end - 1, by default all."""
+        """Run steps begin ... end - 1, by default all of them."""
         first, last = self.first[begin], self.first[len(self.steps) if end is None else end]
         counts = self.counters.view(np.int64)
-        counts[:, 0] = first  # taken, done
+        counts[:, 0] = first  # both counters: taken and done
         try:
             others = [self.submit(number, int(last)) for number in range(1, self.threads)]
             self.thread(0, int(last))
             for other in others:
                 other.result()
         except BaseException:
-            counts[:, 0] = STOP  # tickets may be lost, and nobody may wait for those
+            counts[:, 0] = STOP  # nobody may wait for tickets that are lost
             self.wait()
             raise
 
@@ -82,7 +85,7 @@ class Program:
             raise BadInput(f"threads={self.threads}", str(error), "choose fewer") from error
 
     def wait(self) -> None:
-        """Return when no other thread is in an item; an impatient Ctrl-C does not cut it short."""
+        """Return when no other thread is in an item; another Ctrl-C does not cut that short."""
         busy = self.at_work[1:]
         while busy:
             try:
@@ -93,7 +96,7 @@ class Program:
                 continue
 
     def thread(self, number: int, last: int) -> None:
-        """What one thread does."""
+        """Do what thread `number` does: items up to ticket `last` - 1, and hand tickets back."""
         scratch = self.scratch.ctypes.data + number * self.scratch.shape[1]
         addresses = (array.ctypes.data for array in (self.steps, self.first, self.counters))
         steps, first, counters = addresses

@@ -1,9 +1,10 @@
 """Whether this thread treats subnormal numbers as zero, which would change bits.
 
-CPUs have two switches that other libraries in the process may have set for speed (some do so
-when they are merely imported, compiled with -ffast-math): FTZ makes a subnormal result 0, DAZ a
-subnormal operand. They belong to a thread, and a new thread inherits those of the thread that
-made it. NumPy computes with the same switches as everything else, so it can see them:
+CPUs have two switches that another library in the process may have set for speed; one that was
+compiled with -ffast-math may do so as soon as it is imported. FTZ makes a subnormal result 0, and
+DAZ makes a subnormal operand 0. The switches belong to a thread, and a new thread inherits those
+of the thread that made it. NumPy computes with the same switches as everything else, so it can
+see them:
 
     2**-126 * 0.5    is 2**-127, and 0 under FTZ                                 (1)
     2**-149 * 2**100 is 2**-49,  and 0 under DAZ                                 (2)
@@ -15,7 +16,7 @@ import numpy as np
 
 
 def flushed() -> tuple[str, ...]:
-    """Those of "FTZ" and "DAZ" that are switched on in this thread."""
+    """Which of "FTZ" and "DAZ" are switched on in this thread."""
     least_normal = np.array([2.0**-126], np.float32)
     least = np.array([1], np.int32).view(np.float32)
     with np.errstate(under="ignore"):

@@ -1,4 +1,4 @@
-"""`warmup`: everything compiled that a forward pass needs, by running one of the smallest size."""
+"""`warmup` compiles everything that a forward pass needs, by running one of the smallest size."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,12 @@ import numpy as np
 
 
 class Warm(NamedTuple):
-    """compiled: whether something had to be; cache: the folder that keeps it, "" for none."""
+    """What a warmup did.
+
+    compiled   whether something had to be compiled
+    cache      the folder that keeps the compiled code, "" if there is none
+    cpu        LLVM's name of the CPU for which it is
+    """
 
     compiled: bool
     cache: str
@@ -14,7 +19,7 @@ class Warm(NamedTuple):
 
 
 def warmup() -> Warm:
-    """Compile the kernels, or load them where that was done before."""
+    """Compile the kernels, or load them if that was done before."""
     from refquant.engine.conv_fast import conv_fast
     from refquant.engine.native import code_of
     from refquant.engine.program import WORK

@@ -162,7 +162,7 @@ def test_leaving_them_out_where_it_matters_would_be_noticed(monkeypatch, weight,
     constants = conv_step.conv_constants
 
     def careless(*arguments):
-        return constants(*arguments)._replace(whole=False)
+        return constants(*arguments)._replace(all_taps=False)
 
     monkeypatch.setitem(conv_fast.__globals__, "conv_constants", careless)
     differs = conv_fast(x, weight, bias, padding=1).view(np.uint32) != fast.view(np.uint32)

@@ -19,9 +19,9 @@ from refquant.arrays.packed import pack_weights
 from refquant.engine import bands, engine
 from refquant.engine import walk as walk_module
 from refquant.engine.engine import engine_of, prepared
-from refquant.engine.network import Network
 from refquant.engine.panels import PackedPanels, Panels
 from refquant.engine.plan import can_plan, plan
+from refquant.engine.sized_model import SizedModel
 from refquant.engine.steps import BORDER, KINDS
 from refquant.engine.walk import run, walk, walk_node_by_node
 from refquant.graph.architecture import build
@@ -69,13 +69,13 @@ def test_a_network_that_runs_again_gives_the_same_bits_and_other_images_others()
 @pytest.mark.parametrize("model", [build("yolov7", 1 / 8), build("yolov7-tiny", 1 / 4), awkward()])
 def test_what_memory_held_before_changes_no_bit(model, in_bands):
     def found(before: float, left_out: int = -1) -> np.ndarray:
-        network = Network(prepared(model), 192, 160, 2, in_bands=in_bands)
-        network.arena.view(np.float32)[:] = before
-        network.program.scratch.view(np.float32)[:] = before
-        steps = network.program.steps
+        sized = SizedModel(prepared(model), 192, 160, 2, in_bands=in_bands)
+        sized.arena.view(np.float32)[:] = before
+        sized.program.scratch.view(np.float32)[:] = before
+        steps = sized.program.steps
         steps["kind"][steps["kind"] == left_out] = len(KINDS)  # of no kind: nothing is done
-        predictions = np.empty((network.rows, network.entries), np.float32)
-        network.run(image(3, 192, 160), predictions)
+        predictions = np.empty((sized.rows, sized.entries), np.float32)
+        sized.run(image(3, 192, 160), predictions)
         return predictions
 
     expected = found(0)
@@ -373,5 +373,5 @@ def test_a_flipped_bit_changes_golden_hashes():
 
 def test_a_network_has_one_arena():
     ready = prepared(build("yolov7-tiny", 1 / 8))
-    network = Network(ready, 64, 64, 1)
-    assert network.arena.nbytes == network.plan.size
+    sized = SizedModel(ready, 64, 64, 1)
+    assert sized.arena.nbytes == sized.plan.size

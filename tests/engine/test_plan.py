@@ -6,7 +6,7 @@ from small_graphs import awkward, conv_node, model_of, pool_node
 
 from refquant.arrays.errors import BadInput
 from refquant.engine import bands
-from refquant.engine.bands import Rows, rows_of
+from refquant.engine.bands import RowSpan, rows_of
 from refquant.engine.plan import plan
 from refquant.engine.walk import run
 from refquant.graph.architecture import build
@@ -21,8 +21,11 @@ def test_rows_of_bands_of_a_worked_example():
     )
     shapes = {INPUT: (3, 8, 8), "first": (4, 8, 8), "second": (4, 8, 8)}
     rows = rows_of([first, second], shapes, {"second"}, 2)
-    assert rows["second"] == [Rows(0, 0, 4), Rows(4, 4, 8)]
-    assert rows["first"] == [Rows(0, 0, 5), Rows(3, 5, 8)]  # rows 3 and 4 are kept, not redone
+    assert rows["second"] == [RowSpan(0, 0, 4), RowSpan(4, 4, 8)]
+    assert rows["first"] == [
+        RowSpan(0, 0, 5),
+        RowSpan(3, 5, 8),
+    ]  # rows 3 and 4 are kept, not redone
 
 
 def test_every_row_of_the_stem_is_computed_once():

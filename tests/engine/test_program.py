@@ -19,7 +19,7 @@ def copies(source: np.ndarray, target: np.ndarray, *, threads: int) -> Program:
     """COPIES times the same: one line of 16 float32 per item, from an array to another."""
     planes = {"x_plane": 64, "y_plane": 64, "x_row": 64, "y_row": 64, "rows": 1, "columns": 1}
     ends = {"x": source.ctypes.data, "y": target.ctypes.data}
-    step = steps.step(steps.UPSAMPLE, LINES, **ends, **planes, stride=1)
+    step = steps.step(steps.UPSAMPLE, LINES, **ends, **planes, scale=1)
     return Program([step] * COPIES, threads, 0)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refquant.engine.blocked import inside, runs_of
+from refquant.engine.blocked import placed_at, runs_of
 from refquant.engine.conv_step import table
 from refquant.engine.panels import panels_of
 from refquant.engine.strips import Taps, Windows, cost, strips_of
@@ -11,12 +11,12 @@ from refquant.engine.tiles import HALF, NARROW, WIDE
 from refquant.ops.conv import output_size
 
 
-def windows_of(rows, columns, kernel, stride, padding, *, whole=False, first_row=0):
-    x = inside(0, 16, rows, columns, padding)
+def windows_of(rows, columns, kernel, stride, padding, *, all_taps=False, first_row=0):
+    x = placed_at(0, 16, rows, columns, padding)
     P, Q = (output_size(n, kernel, stride, padding) for n in (rows, columns))
-    y = inside(0, 16, P - first_row, Q, 0)
+    y = placed_at(0, 16, P - first_row, Q, 0)
     x = x.from_row(first_row * stride, rows - first_row * stride)
-    return Windows(x, y, (kernel, kernel), stride, padding, first_row, whole)
+    return Windows(x, y, (kernel, kernel), stride, padding, first_row, all_taps)
 
 
 def pixels_of(windows, strip, tiles):
@@ -79,7 +79,7 @@ def products(windows):
 
 
 def test_taps_in_the_padding_cost_nothing_but_at_the_corners():
-    assert products(windows_of(20, 20, 3, 1, 1, whole=True)) == 400 * 9
+    assert products(windows_of(20, 20, 3, 1, 1, all_taps=True)) == 400 * 9
     # 18 columns by rows, of which two miss a row of taps; 2 columns of 20 miss a column of taps.
     assert products(windows_of(20, 20, 3, 1, 1)) == 18 * (18 * 9 + 2 * 6) + 2 * 20 * 6
     # 5 columns would be 3 and 2 edges, and tiles do not fill a row of 3.
@@ -87,7 +87,7 @@ def test_taps_in_the_padding_cost_nothing_but_at_the_corners():
 
 
 def test_a_table_has_the_runs_inside_and_where_their_weights_lie():
-    place = inside(0, 40, 9, 9, 1)
+    place = placed_at(0, 40, 9, 9, 1)
     panels = panels_of(np.ones((64, 40, 3, 3), np.float32), 4)
     every = runs_of(place, (3, 3), 1)
     runs = table(every, Taps(0, 3, 1, 3), panels)

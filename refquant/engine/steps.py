@@ -111,12 +111,10 @@ STRIP = np.dtype([(name, np.int64) for name in STRIP_FIELDS])
 
 
 def step(kind: int, items: int, **fields: Any) -> NDArray[np.void]:
-    """A step, (1,) STEP, of which every field that its kind has must be given, and no other."""
-    wrong = fields.keys() ^ set(FIELDS[kind])
-    if wrong:
-        raise TypeError(
-            f"a step {KINDS[kind]!r} needs or does not have {', '.join(sorted(wrong))}"
-        )
+    """A step, (1,) STEP. Every field that its kind has must be given, and no other."""
+    has, given = set(FIELDS[kind]), set(fields)
+    if given != has:
+        raise TypeError(f"{KINDS[kind]}: give {sorted(has - given)}, not {sorted(given - has)}")
     row = np.zeros(1, STEP)
     for name, value in {"kind": kind, "items": items, **fields}.items():
         row.view(RECORDS[kind])[name] = value

@@ -41,9 +41,8 @@ class SizedModel:
         placed = plan(model, height, width, in_bands=in_bands)
         self.arena = aligned((placed.size,), np.uint8)
         self.plan = placed.at(self.arena.ctypes.data)
-        decode = model.nodes[-1]
-        shapes = [self.plan.shapes[name] for name in decode.inputs]
-        self.rows, self.entries = predictions_of(decode, shapes)
+        shapes = [self.plan.shapes[name] for name in model.head.inputs]
+        self.rows, self.entries = predictions_of(model.head, shapes)
         maker = StepMaker(self.plan, threads)
         steps: Steps = []
         self.ends: list[int] = []

@@ -51,7 +51,7 @@ ONE = np.float32(1.0)
 
 
 def exp_ref(t: Array) -> Array:
-    """exp(t) by equations (4) to (8); NaN gives exp(LOWEST) = 0, the callers decide about NaN."""
+    """exp(t) by equations (4) to (8). NaN gives exp(LOWEST) = 0; the callers decide about it."""
     with np.errstate(over="ignore", under="ignore"):
         t = np.where(t > LOWEST, t, LOWEST)
         t = np.where(t < HIGHEST, t, HIGHEST)  # (4)
@@ -80,13 +80,13 @@ def sigmoid_ref(x: Array) -> Array:
 
 
 def leaky_ref(x: Array) -> Array:
-    """Equation (3), bit for bit; one rounding in the product."""
+    """Equation (3), bit for bit; the product is rounded once."""
     with np.errstate(under="ignore", invalid="ignore"):
         return np.where(np.isnan(x), NAN, np.where(x > 0, x, SLOPE * x))
 
 
 def linear(x: NDArray) -> NDArray:
-    """No activation."""
+    """The identity, which stands for no activation."""
     return x
 
 

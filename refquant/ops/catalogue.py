@@ -1,7 +1,7 @@
 """OPS, the catalogue of operations: each has an equation and an arithmetic.
 
 `math` is the equation in float64. `ref` is the arithmetic in float32 and defines every output bit.
-How the same bits are computed sooner is the engine's affair (FAST in fast.py).
+How the same bits are computed sooner is the engine's affair (FAST of engine/fast.py).
 """
 
 from collections.abc import Callable
@@ -32,6 +32,7 @@ class Op(NamedTuple):
 
 
 def _same(name: str, kernel: Kernel, *attributes: str, arrays: tuple[str, ...] = ()) -> Op:
+    """An operation of which one function gives both the equation and the arithmetic."""
     return Op(name, kernel, kernel, arrays, attributes)
 
 

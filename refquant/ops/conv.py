@@ -37,16 +37,16 @@ from refquant.ops.activation import ACTIVATIONS
 from refquant.ops.fma import fma_ref
 
 Array = NDArray[np.float32]
-ARITHMETIC_VERSION = 1  # of these equations and of those of activation.py, pool.py and head.py
+ARITHMETIC_VERSION = 1  # counts changes of the equations here, in activation.py, pool.py, head.py
 
 
 def channels_per_block(weight_shape: tuple[int, ...]) -> int:
-    """Channels of one K-block for a weight of shape (F, C, R, S)."""
+    """How many channels a K-block has for a weight of shape (F, C, R, S)."""
     return 128 if weight_shape[2] * weight_shape[3] == 1 else 16
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int) -> int:
-    """Output rows (or columns) for `size` input rows (or columns)."""
+    """How many output rows (or columns) there are for `size` input rows (or columns)."""
     return (size + 2 * padding - kernel) // stride + 1
 
 
@@ -57,7 +57,7 @@ def pad(x: NDArray, padding: int, value: float = 0.0) -> NDArray:
 
 
 def windows(x: NDArray, kernel: tuple[int, int], stride: int) -> NDArray:
-    """View of x (N, C, H, W) as (N, C, P, Q, R, S): the window under every output."""
+    """A view of x (N, C, H, W) as (N, C, P, Q, R, S): the window under every output."""
     view = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
     return view[:, :, ::stride, ::stride]
 
@@ -71,7 +71,7 @@ def conv_math(
     padding: int = 0,
     activation: str = "linear",
 ) -> NDArray[np.float64]:
-    """The sum in float64; shapes as above. `activation` is a name in ACTIVATIONS."""
+    """The sum in float64, with the shapes above. `activation` is a name in ACTIVATIONS."""
     x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
     view = windows(pad(x, padding), weight.shape[2:], stride)  # (N, C, P, Q, R, S)
     y = np.tensordot(view, weight, axes=((1, 4, 5), (1, 2, 3))).transpose(0, 3, 1, 2)
@@ -89,7 +89,7 @@ def conv_ref(
     padding: int = 0,
     activation: str = "linear",
 ) -> Array:
-    """The definition of every bit, in NumPy alone; shapes as above."""
+    """The definition of every bit, in NumPy alone, with the shapes above."""
     filters, channels, kernel_rows, kernel_columns = weight.shape
     view = windows(pad(x, padding), (kernel_rows, kernel_columns), stride)
     shape = (x.shape[0], filters, *view.shape[2:4])

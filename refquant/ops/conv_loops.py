@@ -1,13 +1,13 @@
 """The convolution as plain loops: the kernel to read, and the twin that the tests hold tiles to.
 
 It follows the definition in conv.py line by line, equation numbers and all, and gives its bits.
-Python runs it as it stands; loops.py compiles it with Numba, and then it is quick enough for wide
-sweeps. Only the order of the memory differs, so that the innermost loop walks over neighbours:
-    x        (H, W, C) float32    one image, already padded with +0.0, channels last
-    weight   (C, R, S, F) float32 filters last
-    out      (P, Q, F) float32    channels last
-The sum of one output is a chain (its order is the contract); the chains of the F filters of one
-pixel are independent, so they run side by side, one rounding per step each.
+Python runs it as it stands. Compiled by engine/loops.py with Numba it is quick enough for
+wide sweeps. Only the order of memory differs, so that the innermost loop walks over neighbours:
+    x        (H, W, C) float32     one image with channels last, already padded with +0.0
+    weight   (C, R, S, F) float32  with filters last
+    out      (P, Q, F) float32     with channels last
+The sum of one output is a chain, whose order is the contract. The chains of the F filters of a
+pixel are independent, so they run side by side, each with one rounding per step.
 """
 
 import numpy as np

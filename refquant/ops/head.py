@@ -11,7 +11,8 @@ predictions  (N, rows, E) float32: centre x, centre y, width, height (pixels), o
     the other entries of p stay as they are                                      (4)
 
 Rows run over levels (fine to coarse), then anchors, then rows and columns of the grid.
-Arithmetic  float32, left to right as written; 2*p and the product with a stride are exact.
+Arithmetic  All is float32, from left to right as written; 2*p and the product with a stride are
+exact.
 """
 
 from collections.abc import Callable
@@ -56,5 +57,5 @@ def decode_math(*raw: NDArray, anchors: NDArray, strides: tuple[int, ...]) -> ND
 
 
 def decode_ref(*raw: NDArray, anchors: NDArray, strides: tuple[int, ...]) -> NDArray:
-    """The arithmetic: float32."""
+    """The equations in float32, which is the arithmetic."""
     return decode(raw, anchors, strides, np.float32, ACTIVATIONS["sigmoid"].ref)

@@ -52,14 +52,17 @@ class Candidates(NamedTuple):
     classes: NDArray[np.int64]
 
     def take(self, indices: NDArray) -> "Candidates":
-        """Those at the indices, in their order."""
+        """The candidates at the indices, in their order."""
         return Candidates(*(array[indices] for array in self))
 
 
 def candidates(
     predictions: Float32, *, conf: float, multi_label: bool, most: int = MOST_CANDIDATES
 ) -> Candidates:
-    """(1) to (6). `conf` in [0, 1]. NaN passes no comparison; a NaN score leaves no best class."""
+    """The candidates by (1) to (6), for a `conf` in [0, 1].
+
+    NaN passes no comparison, and a row with a NaN among its scores has no best class.
+    """
     predictions = np.asarray(predictions, np.float32)
     if predictions.ndim != 2 or predictions.shape[1] < 6:
         raise BadInput("predictions", f"shape {predictions.shape} is not (rows, 5 + classes)")
@@ -82,14 +85,14 @@ def candidates(
 
 
 def within_unit(name: str, value: float) -> float:
-    """The value, if it lies in [0, 1]."""
+    """Give the value back if it lies in [0, 1], and refuse it otherwise."""
     if not 0 <= value <= 1:
         raise BadInput(f"{name}={value}", "choose a number from 0 to 1")
     return value
 
 
 def by_score(scores: Float32) -> NDArray[np.int64]:
-    """Indices by score, best first; of equal scores the lower index first."""
+    """Indices by score, the best first; of equal scores the lower index comes first."""
     return np.argsort(-scores, kind="stable")
 
 
@@ -115,7 +118,7 @@ def grouped(found: Candidates, mode: str) -> tuple[Float32, NDArray[np.int64]]:
 def nms_ref(
     boxes: Float32, scores: Float32, groups: NDArray[np.int64], iou: float, most: int
 ) -> NDArray[np.int64]:
-    """(7) word by word: the indices kept, best first."""
+    """The indices that are kept, best first: (7) word by word."""
     kept: list[int] = []
     for i in by_score(scores):
         rivals = [j for j in kept if groups[j] == groups[i]]
@@ -143,7 +146,7 @@ def nms_fast(
 
 
 def overlap(box: Float32, others: Float32) -> NDArray[np.float64]:
-    """(8): IoU of a box (4,) with others (D, 4); float32 numbers, given as float64 to compare."""
+    """(8), the IoU of a box (4,) with others (D, 4): float32 numbers, as float64 to compare."""
     low = np.maximum(box[:2], others[:, :2])
     high = np.minimum(box[2:], others[:, 2:])
     with np.errstate(all="ignore"):  # boxes of any size, with or without area

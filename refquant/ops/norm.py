@@ -1,4 +1,4 @@
-"""Batch normalization at inference: an affine map per channel. Only unfolded graphs contain it.
+"""Batch normalization at inference: an affine map per channel, which only unfolded graphs have.
 
 x                               (N, C, H, W)
 weight, bias, mean, variance    (C,) float32: gamma, beta and the running statistics
@@ -7,8 +7,8 @@ eps                             1e-3 in every YOLOv7 file
     scale = weight / sqrt(variance + eps),  shift = bias - mean * scale          (1)
     y = x * scale + shift                                                        (2)
 
-Arithmetic  (1) in float64, rounded once to float32; (2) in float32, a rounding for the product and
-one for the sum. In `batch_norm_math` all of it is float64.
+Arithmetic  (1) is computed in float64 and rounded once to float32. (2) is computed in float32,
+with a rounding for the product and one for the sum. In `batch_norm_math` all of it is float64.
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ def batch_norm_ref(
     *,
     eps: float,
 ) -> NDArray[np.float32]:
-    """Equation (2) in float32, two roundings."""
+    """Equation (2) in float32, with two roundings."""
     scale, shift = (
         part.astype(np.float32)[:, None, None]
         for part in scale_and_shift(weight, bias, mean, variance, eps)

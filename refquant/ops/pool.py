@@ -4,11 +4,11 @@ x   (N, C, H, W) float32 or float64
 y   (N, C, P, Q) same dtype,  P = (H + 2*padding - kernel) // stride + 1, Q likewise
 
     y[n,c,p,q] = max over r,s of x[n, c, p*stride + r - padding, q*stride + s - padding]
-    outside the image x counts as -inf, so padding never wins.
+    Outside the image x counts as -inf, so padding never wins.
 
-Arithmetic  Compare and select, best = value if value > best, over r, then s, starting from the
-first tap. Nothing is rounded. A NaN under the window: the result is the canonical NaN, in any
-order. Of +0 and -0 the one met first stays (0 > -0 is false), rows before columns.
+Arithmetic  Compare and select, best = value if value > best, over r and then s, starting from the
+first tap. Nothing is rounded. If there is a NaN under the window, the result is the canonical NaN,
+in any order. Of +0 and -0 the one that is met first stays, since 0 > -0 is false.
 """
 
 import numpy as np
@@ -33,10 +33,10 @@ def max_pool_ref(x: NDArray, *, kernel: int, stride: int, padding: int) -> NDArr
 
 
 def max_pool_fast(x: NDArray, *, kernel: int, stride: int, padding: int) -> NDArray:
-    """First within each row, then down the columns: 2 * kernel comparisons instead of kernel**2.
+    """The maxima within each row, then down the columns, by 2 * kernel comparisons, not kernel**2.
 
-    Equal to the definition: a maximum over a square is the maximum of its rows' maxima. Among
-    +0 and -0 too, since "first in the row, then first row" is "first, rows before columns".
+    They equal the definition, because a maximum over a square is the maximum of its rows' maxima.
+    That holds for +0 and -0 too: the first of the first row is the first over r and then s.
     """
     view = pad(x, padding, -np.inf)
     rows = (view.shape[2] - kernel) // stride + 1

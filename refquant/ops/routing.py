@@ -1,6 +1,7 @@
 """Operations on whole maps: concat, upsample, space_to_depth, add, add_channel, multiply_channel.
 
-All take and give (N, C, H, W). Only the last three round, once per step; `add` from left to right.
+All take and give (N, C, H, W). Only the last three round, once per step; `add` goes from left to
+right.
 """
 
 import numpy as np
@@ -27,7 +28,7 @@ def space_to_depth(x: NDArray) -> NDArray:
 
 
 def add(*maps: NDArray) -> NDArray:
-    """Sum of maps of one shape, ((a + b) + c) ..."""
+    """The sum of maps of one shape, ((a + b) + c) ..."""
     total = maps[0]
     for other in maps[1:]:
         total = total + other

@@ -16,8 +16,8 @@ file makes each of them from the one above:
     folded node    model.51.cv1.conv with its SiLU       what is quantized, stored and exported
       |  engine/plan.py, for one size of the image
       v
-    plan           a place in memory for each map,       engine/network.py makes the steps of it
-                   and the order of the nodes            that are run
+    plan           a place in memory for each map,       engine/node_steps.py makes its steps,
+                   and the order of the nodes            engine/program.py runs them
 
 In the table B3, B4, B5 are the backbone's outputs at strides 8, 16 and 32; N4, N3 go up the neck,
 and D4, D5 go down again; the head reads N3, D4 and D5. Widths are those of the published network

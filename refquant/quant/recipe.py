@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from refquant.arrays.errors import BadInput
 from refquant.graph.graph import Model, Node, array_of
 from refquant.quant.choices import Choices, choose
-from refquant.quant.rules import FORM, Recipe, Rule, checked, parse, read, some
+from refquant.quant.rules import FORM, GivenRules, Rule, checked, parse, read, some
 from refquant.quant.scheme import FLOATS
 from refquant.quant.tensor import quantize
 
@@ -55,7 +55,7 @@ def with_default(
     return (*parse(recipe), *default)
 
 
-def rules_of(recipe: str | Recipe, keywords: dict[str, Any]) -> tuple[Rule, ...]:
+def rules_of(recipe: str | GivenRules, keywords: dict[str, Any]) -> tuple[Rule, ...]:
     """The rules that `quantize_model` was given: as text, as rules, or as a scheme's name.
 
     keywords   granularity, bits and params_dtype where given: they belong to a scheme's name
@@ -73,7 +73,7 @@ def rules_of(recipe: str | Recipe, keywords: dict[str, Any]) -> tuple[Rule, ...]
 
 def quantize_model(
     model: Model,
-    recipe: str | Recipe,
+    recipe: str | GivenRules,
     *,
     granularity: str | None = None,
     bits: int | None = None,
@@ -90,9 +90,10 @@ def quantize_model(
     ----------
     model : Model
         A float32 model, folded or not; it is not changed.
-    recipe : str or sequence of Rule
-        The text of a recipe, such as ``"model.0.conv skip; * affine filter 4"``; or its rules;
-        or the name of a scheme alone, such as ``"affine"``, which every convolution gets.
+    recipe : str or iterable of Rule or tuple
+        The text of a recipe, such as ``"model.0.conv skip; * affine filter 4"``; or its rules,
+        each a `Rule` or its words as a tuple, such as ``("*", "affine", "filter", 4)``; or the
+        name of a scheme alone, such as ``"affine"``, which every convolution gets.
     granularity : str, optional
         With the name of a scheme: the granularity or combination, by default ``"filter"``.
     bits : int, optional

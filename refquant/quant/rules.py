@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from refquant.arrays.errors import BadInput
 from refquant.quant.combination import find_combination
@@ -72,6 +72,7 @@ class Rule(NamedTuple):
 
 
 Recipe = Sequence[Rule]
+GivenRules = Iterable[Rule | tuple[Any, ...]]  # a plain tuple is the words of a rule
 
 
 def checked(rule: Rule) -> Rule:
@@ -114,15 +115,21 @@ def read(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
         raise BadInput(path, str(error)) from None
 
 
-def some(recipe: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The rules, if there are some and they are rules."""
-    rules = tuple(recipe)
+def some(recipe: GivenRules) -> tuple[Rule, ...]:
+    """The rules of a recipe, which has some."""
+    rules = tuple(map(rule_of, recipe))
     if not rules:
         raise BadInput(WHERE, "has no rules", FORM)
-    for rule in rules:
-        if not isinstance(rule, Rule):
-            raise BadInput(WHERE, f"{rule!r:.60} is not a rule", FORM)
     return rules
+
+
+def rule_of(item: Any) -> Rule:
+    """A rule as it is, or made of its words, such as ("*", "affine", "filter", 4)."""
+    if isinstance(item, Rule):
+        return item
+    if not isinstance(item, tuple):
+        raise BadInput(WHERE, f"{item!r:.60} is not a rule", FORM)
+    return parse_rule(" ".join(map(str, item)))
 
 
 def rule_for(name: str, recipe: Recipe) -> Rule | None:

@@ -239,3 +239,13 @@ def test_quantized_before_folding_differs_from_after_and_both_run():
     assert 0 < abs(outputs[0] - outputs[3]).max() < 10
     stay = [n.name for n in before.nodes if isinstance(n.arrays.get("weight"), QuantizedTensor)]
     assert stay == ["model.105.m.0", "model.105.m.1", "model.105.m.2"]  # nothing to fold there
+
+
+def test_a_plain_tuple_is_the_words_of_a_rule():
+    model = build("yolov7-tiny", width=0.0625)
+    words = [("model.0.*", "skip"), ("*", "affine", "filter", 4)]
+    text = "model.0.* skip; * affine filter 4"
+    made = [quantize_model(model, recipe).source["recipe"] for recipe in (words, text)]
+    assert made[0] == made[1]
+    with pytest.raises(BadInput, match="'\\* affine filter' is not a rule"):
+        quantize_model(model, [("*", "affine", "filter")])

@@ -15,6 +15,7 @@ A verb that writes a folder is given OUTPUT's.
 
 import contextlib
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -89,6 +90,8 @@ def child(job: Job, kill_at: int | None) -> tuple[int, list[str]]:
     if number == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
+        # A transfer comes in as many parts as the socket likes; whole chunks make runs alike.
+        http.client.HTTPResponse.read1 = http.client.HTTPResponse.read
         named = versions_of(job.output)
         passed = traced(job.arguments, kill_at)
         os.write(into, json.dumps([passed, named]).encode())

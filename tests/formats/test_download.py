@@ -11,13 +11,14 @@ import time
 
 import pytest
 from file_server import DATA, plain, serving
+from places import ROOT
 
 from refquant.arrays.errors import BadInput
 from refquant.cli import fetch as verb
 from refquant.cli.main import main
-from refquant.formats import download
+from refquant.formats import download, official
 from refquant.formats.download import UNKNOWN, Interrupted, Known, fetch
-from refquant.formats.official import known_files, official_facts, official_name
+from refquant.formats.official import known_files, official_facts, official_name, weights_folder
 
 KNOWN = Known(len(DATA), hashlib.sha256(DATA).hexdigest())
 SHORT = 0.3  # seconds without a byte, in these tests
@@ -335,6 +336,15 @@ def test_a_part_that_is_a_folder_is_told(server, tmp_path):
     (tmp_path / "x.pt.part").mkdir()
     with pytest.raises(BadInput, match=r"x\.pt\.part: cannot be written"):
         fetch(server.url, tmp_path / "x.pt")
+
+
+def test_the_weights_are_found_in_a_checkout_that_is_not_installed(monkeypatch):
+    def not_installed(name):
+        raise ModuleNotFoundError(name)
+
+    assert weights_folder().samefile(ROOT / "weights")
+    monkeypatch.setattr(official, "files", not_installed)
+    assert weights_folder() == ROOT / "weights"
 
 
 def test_official_files_are_known_by_their_hashes():

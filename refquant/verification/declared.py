@@ -136,3 +136,6 @@ class Declared(NamedTuple):
             "H5": f"|sigmoid error| <= {absolute:.3g} + {relative:g} u * sigmoid",
             "H6": "the tensors given are those that were used; weights and input are the golden's",
         }
+
+
+PLAIN = Declared(flush=True)  # the arithmetic of rule (14) in verdict.py, whatever is declared

@@ -1,10 +1,13 @@
 """Evidence where no theorem decides: is the deviation one that a right implementation has?
 
-For a node that stayed undecided, but whose tensor was given:
+For a node that stayed undecided, but whose tensor was given, k of variants.py: of the node alone,
+where the other side's own inputs to it are known, otherwise of the whole network from the golden's
+input. What k decides, verdict.py says. Its row gets an `evidence`:
 
-    k = max |y^ - golden| / largest deviation of the legitimate variants (variants.py)      (1)
-
-unknown where a variant overflows, or none deviates. What k decides, verdict.py says.
+    says        "plausible", "implausible", or None between the two: never more than this
+    of          "node" or "network": which k
+    k, largest  k, and the largest measure of the variants, by which it is divided
+    variants, odds   how many there are, and the odds of k > 1 for one more of them
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +18,27 @@ from numpy.typing import NDArray
 
 from refquant.graph.graph import INPUT, Model, Node
 from refquant.verification.declared import Declared
+from refquant.verification.enclosed import Enclosed
+from refquant.verification.local_evidence import Measure, measure_of
 from refquant.verification.report import NodeRow
 from refquant.verification.variants import largest_deviation
-from refquant.verification.verdict import UNDECIDED, weigh
+from refquant.verification.verdict import UNDECIDED, says, weigh
 
 NO_MEASURE = "a right variant overflows here, so there is no deviation to measure by"
 Float32 = NDArray[np.float32]
+
+
+def weighed_node(
+    row: NodeRow,
+    node: Node,
+    inputs: Sequence[Enclosed],
+    found: NDArray[Any],
+    declared: Declared,
+) -> NodeRow:
+    """The row of a node that stayed undecided, with the evidence of the node alone."""
+    if not all(np.isfinite(x.value).all() for x in inputs):
+        return row
+    return with_evidence(row, measure_of(node, inputs, found, declared), "node")
 
 
 def weighed(
@@ -31,38 +49,48 @@ def weighed(
     declared: Declared,
     variants: int,
 ) -> list[NodeRow]:
-    """The rows, those that stayed undecided with their evidence."""
+    """The rows, those that stayed undecided with the evidence of the whole network."""
     names = {row["node"] for row in rows if is_open(row)}
     if not names:
         return list(rows)
     golden = {node.name: y for node, y in outputs() if node.name in names}
     largest = largest_deviation(model, x, golden, declared, variants)
     return [
-        with_evidence(row, largest[row["node"]], variants) if row["node"] in names else row
+        with_evidence(row, of_network(row, largest[row["node"]], variants), "network")
+        if row["node"] in names
+        else row
         for row in rows
     ]
 
 
 def is_open(row: NodeRow) -> bool:
-    """Whether evidence can say more of a node: the variants take the input as it is."""
+    """Whether the network can say more of a node: its own evidence was not to be had, and it has a
+    tensor; the variants take the input as it is."""
     undecided = row["verdict"] == UNDECIDED and row["node"] != INPUT
-    return undecided and row.get("max_abs") is not None
+    return undecided and row.get("max_abs") is not None and "evidence" not in row
 
 
-def with_evidence(row: NodeRow, largest: float, variants: int) -> NodeRow:
-    """The row with k of equation (1), and with the verdict that it gives."""
-    spread = largest if np.isfinite(largest) else None
-    max_abs = row["max_abs"]
-    assert max_abs is not None
-    k = min(max_abs / spread, float(np.finfo(float).max)) if spread else None
-    verdict = weigh(k, not row["nonfinite"])
+def of_network(row: NodeRow, largest: float, variants: int) -> Measure:
+    """The deviations from the golden; a row that is open has one."""
+    return Measure(row["max_abs"] or 0.0, largest, largest, variants)
+
+
+def with_evidence(row: NodeRow, measure: Measure, of: str) -> NodeRow:
+    """The row with k, and with the verdict that it gives."""
+    k, count = measure.k, measure.variants
+    verdict = weigh(k, not row["nonfinite"], measure.as_sharp)
     evidence: dict[str, Any] = {
-        "largest": spread, "k": k, "variants": variants, "odds": f"1:{variants}",
-    }  # fmt: skip
+        "says": says(k),
+        "of": of,
+        "largest": measure.largest if np.isfinite(measure.largest) else None,
+        "k": k,
+        "variants": count,
+        "odds": f"1:{count}",
+    }
     new: NodeRow = {
         **row, "verdict": verdict.word, "decided_by": verdict.ground, "evidence": evidence,
     }  # fmt: skip
-    if k is not None:
-        note = f"{k:.3g} times the largest deviation of {variants} right variants"
-        return {**new, "basis": "evidence", "note": note}
-    return {**new, "note": NO_MEASURE} if spread is None else new
+    if k is None:
+        return {**new, "note": NO_MEASURE} if not np.isfinite(measure.largest) else new
+    new["note"] = f"{k:.3g} times the largest deviation of {count} right variants"
+    return {**new, "basis": "evidence"} if of == "network" else new

@@ -18,6 +18,7 @@ from refquant.verification.bounds import enclose, enclose_input
 from refquant.verification.declared import Declared
 from refquant.verification.deviation import deviation
 from refquant.verification.enclosed import Enclosed, given
+from refquant.verification.evidence import weighed_node
 from refquant.verification.explanation import (
     Array,
     explanation,
@@ -26,17 +27,18 @@ from refquant.verification.explanation import (
 )
 from refquant.verification.golden.file import Golden, digest
 from refquant.verification.mapping import Match, read
+from refquant.verification.node_verdict import judged, of_verdict, row_of
 from refquant.verification.report import NodeRow
 from refquant.verification.verdict import (
+    UNDECIDED,
     WRONG,
-    Verdict,
-    by_bound,
     excess_of,
+    judge,
     of_missing,
     of_unknown_inputs,
     of_unusable,
 )
-from refquant.verification.worst import MOST, picture, where_wrong, worst_element
+from refquant.verification.worst import MOST, worst_element
 
 Float32 = NDArray[np.float32]
 
@@ -52,9 +54,11 @@ class Verification:
         matches: Mapping[str, Match],
         declared: Declared,
         chosen: Collection[str],
+        variants: int,
     ) -> None:
         self.golden, self.model, self.x = golden, model, x
         self.matches, self.declared, self.chosen = matches, declared, chosen
+        self.variants = variants
         self.recomputed: dict[str, Enclosed] = {}
         self.unread: dict[str, str] = {}
         self.any_wrong = False
@@ -118,23 +122,23 @@ class Verification:
 
     def row(self, node: Node, inputs: list[Enclosed], golden: Float32) -> NodeRow:
         """The row of one node."""
-        enclosed = enclose(node, inputs, self.declared) if inputs else None
         found = self.tensor(node.name)
         if found is None:
-            if enclosed is not None:
-                self.recomputed[node.name] = enclosed
+            if inputs:
+                self.recomputed[node.name] = enclose(node, inputs, self.declared)
             return self.row_without_tensor(node.name, node.op)
         row: NodeRow = {**self.start(node.name, node.op), "dtype": found.dtype.name}
         row = {**row, **deviation(found, golden)}
-        if enclosed is None:
-            return {**row, **decided(of_unknown_inputs()), "basis": "end to end"}
-        local = not any(x.bound.any() for x in inputs)
-        row = {**row, "basis": "local" if local else "segment"}
-        row = {**row, **judged(found, enclosed, local)}
+        if not inputs:
+            return {**row, **of_verdict(of_unknown_inputs()), "basis": "end to end"}
+        parts, enclosed = judged(node, inputs, found, self.declared)
+        row = {**row, **parts}
         if row["verdict"] == WRONG:
             most = MOST if self.any_wrong else None
             row["worst"] = worst_element(node, inputs, found, enclosed, most)
             self.any_wrong = True
+        if row["verdict"] == UNDECIDED and row["basis"] == "local" and self.variants:
+            return weighed_node(row, node, inputs, found, self.declared)
         return row
 
     def start(self, name: str, op: str) -> NodeRow:
@@ -150,22 +154,23 @@ class Verification:
         """The row of a node without a tensor that can be judged."""
         row, shape = self.start(name, op), list(self.golden.records[name].shape)
         if name in self.unread:
-            return {**row, **decided(of_unusable(self.unread[name])), "basis": "unreadable"}
+            return {**row, **of_verdict(of_unusable(self.unread[name])), "basis": "unreadable"}
         if name not in self.matches:
-            return {**row, **decided(of_missing(name in self.through, name == INPUT))}
+            return {**row, **of_verdict(of_missing(name in self.through, name == INPUT))}
         theirs = list(self.matches[name].tensor.shape)
         why = f"shape {theirs}, the golden has {shape}"
         why = f"shape {shape} is not of the layout asked for" if theirs == shape else why
-        return {**row, **decided(of_unusable(why)), "basis": "shape"}
+        return {**row, **of_verdict(of_unusable(why)), "basis": "shape"}
 
     def input_row(self) -> NodeRow:
         """The row of the input tensor: equal to the golden's up to the declared storage."""
         found = self.tensor(INPUT)
         if found is None:
             return self.row_without_tensor(INPUT, "input")
-        row: NodeRow = {**self.start(INPUT, "input"), "dtype": found.dtype.name, "basis": "local"}
-        row = {**row, **deviation(found, self.x)}
-        row = {**row, **judged(found, enclose_input(self.x, self.declared), local=True)}
+        row: NodeRow = {**self.start(INPUT, "input"), "dtype": found.dtype.name}
+        row, enclosed = {**row, **deviation(found, self.x)}, enclose_input(self.x, self.declared)
+        excess = excess_of(found, enclosed)
+        row = {**row, **row_of(excess, judge(found, enclosed, local=True))}
         return {**row, **explanation_of_input(found, self.x)} if row["verdict"] == WRONG else row
 
     def explained(self, node: Node, inputs: list[Enclosed], golden: Float32) -> NodeRow:
@@ -178,23 +183,6 @@ class Verification:
         for name in node.inputs:
             if self.last_use[name] == i:
                 self.recomputed.pop(name, None)
-
-
-def decided(verdict: Verdict) -> NodeRow:
-    """A verdict as a part of a row."""
-    return {"verdict": verdict.word, "decided_by": verdict.ground, "note": verdict.note}
-
-
-def judged(found: Array, enclosed: Enclosed, local: bool) -> NodeRow:
-    """The verdict on a tensor, and where it is wrong."""
-    excess = excess_of(found, enclosed)
-    row = decided(by_bound(excess, found, enclosed, local))
-    known = excess[~np.isnan(excess)]
-    most = float(known.max()) if known.size else None
-    row["excess"] = most if most is None or np.isfinite(most) else "infinite"
-    if row["verdict"] == WRONG:
-        row["where"], row["picture"] = where_wrong(excess > 1), picture(excess > 1)
-    return row
 
 
 def covered(

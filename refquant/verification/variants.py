@@ -1,29 +1,41 @@
-"""Legitimate variants: the same network in other orders of summation, to see how they spread.
+"""Legitimate variants: the same arithmetic in other orders, to see how right results spread.
 
-One variant is a forward pass in which every convolution permutes its input channels at random,
-cuts them into a random number of pieces, adds each piece by a matrix product (the BLAS's own
-order), then the pieces and the bias in random order, and every SiLU takes one of three formulas
-(sigmoids and the decoding are the golden's own):
-    x / (1 + exp(-x)),    x * (1 / (1 + exp(-x))),    x * (tanh(x / 2) / 2 + 1 / 2)          (1)
+One variant of a convolution permutes its input channels at random, cuts them into a random number
+of pieces, adds each piece by a matrix product (the BLAS's own order), then the pieces and the bias
+in random order. Every SiLU takes one of three formulas:
+    x * s,  s = 1 / (1 + exp(-x)),  also as a quotient,  or  s = tanh(x / 2) / 2 + 1 / 2    (1)
 Values are rounded to the declared storage type after every node, weights before, a bias before or
-not; partial sums to the declared accumulator, piece by piece, so a narrow accumulator is emulated
-a little too kindly.
+not; partial sums to the declared accumulator, piece by piece. What else is declared is done, too:
+    algorithm any      one of direct sums, Winograd F(2,3), F(4,3), FFT (algorithms.py)     (2)
+    not folded         (sum + B) - B with B the magnitude of the bias, and sums with w + W
+                       less those with W, of which W is that of the weight (RepConv)        (3)
+    a coarse sigmoid   s + d with |d| = absolute + relative * 2**-24 * s, of one sign or of
+                       signs at random, also in the decode                                  (4)
 
-    largest[node] = max over >= 32 variants of max |variant - golden|                        (2)
-    k = max |other - golden| / largest                                                       (3)
+Two measures of how far y^ is off, for evidence.py:
+    k of the network   max |y^ - golden| / max over >= 32 variants of max |variant - golden|,
+                       both from the golden's input                                         (5)
+    k of a node        T(y^) / max over variants of T(variant), both from the other side's
+                       own inputs to the node, T(y) = max over channels c of
+                       max |y - value| / max of the plain bound, over the elements of c     (6)
 
-If the other side is one more such variant, k > 1 has a chance of 1 in 33 at a node: evidence,
-never proof. Memory: that of a forward pass; time: one forward pass of NumPy per variant.
+If the other side is one more such variant, k > 1 has a chance of 1 in n + 1 at a node: evidence,
+never proof. The variants of (6) are DRAWS for each declaration that takes some of what is declared
+and leaves the rest, so a wider declaration has all variants of a narrower one among its own; and
+for a narrow accumulator sums product by product, for which pieces are too kind. Memory: that of a
+forward pass; time: one forward pass of NumPy per variant of (5).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refquant.engine.walk import run_node
 from refquant.graph.graph import INPUT, Model, Node, array_of
+from refquant.ops.activation import sigmoid_math
 from refquant.ops.conv import pad, windows
+from refquant.verification.algorithms import ALGORITHMS, applies, convolved_by
 from refquant.verification.declared import Declared
 
 Float32 = NDArray[np.float32]
@@ -39,7 +51,7 @@ def largest_deviation(
     count: int = VARIANTS,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Equation (2) for the nodes in `golden`, name -> array; inf where a variant overflows."""
+    """What (5) divides by, for the nodes in `golden`, name -> array; inf where one overflows."""
     largest = dict.fromkeys(golden, 0.0)
     for number in range(count):
         for node, y in variant(model, x, declared, np.random.default_rng((seed, number))):
@@ -68,51 +80,101 @@ def variant(
 
 
 def computed(
-    node: Node, inputs: list[Float32], declared: Declared, rng: np.random.Generator
+    node: Node, inputs: Sequence[Float32], declared: Declared, rng: np.random.Generator
 ) -> Float32:
     """A node's output in a random legitimate way."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         if node.op == "conv":
             z = convolved(node, inputs[0], declared, rng)
             name = node.attributes["activation"]
-            return silu(z, rng) if name == "silu" else leaky(z) if name == "leaky" else z
+            return silu(z, declared, rng) if name == "silu" else leaky(z) if name == "leaky" else z
         if node.op == "silu":
-            return silu(inputs[0], rng)
+            return silu(inputs[0], declared, rng)
         if node.op == "add":
             inputs = [inputs[i] for i in rng.permutation(len(inputs))]
-        return run_node(node, inputs, "ref")
+        if node.op in ("decode", "sigmoid") and is_coarse(declared):
+            inputs = [shifted(x, declared, rng) for x in inputs]
+        return run_node(node, list(inputs), "ref")
 
 
 def convolved(node: Node, x: Float32, declared: Declared, rng: np.random.Generator) -> Float32:
     """The sum, its channels permuted and in pieces, each piece rounded to the accumulator."""
     weight = rounded(array_of(node.arrays["weight"]).astype(np.float32), declared.storage)
-    F, C, R, S = weight.shape
-    view = windows(pad(x, node.attributes["padding"]), (R, S), node.attributes["stride"])
-    pieces = np.array_split(rng.permutation(C), int(rng.integers(1, min(C, MOST_PIECES) + 1)))
-    bias = array_of(node.arrays["bias"])[:, None, None] if "bias" in node.arrays else 0
-    if declared.storage != "float32" and rng.integers(2):
-        bias = rounded(np.asarray(bias, np.float32), declared.storage)
-    total = np.zeros((x.shape[0], F, *view.shape[2:4]), np.float32)
-    for k in rng.permutation(len(pieces) + 1):
-        if k == len(pieces):
-            total = total + bias
-        else:
-            c = pieces[k]
-            part = np.tensordot(view[:, c], weight[:, c], axes=((1, 4, 5), (1, 2, 3)))
-            total = total + rounded(part.transpose(0, 3, 1, 2), declared.accumulator)
-        total = rounded(total, declared.accumulator)
+    bias = bias_of(node, declared, rng)
+    if not declared.folded and "weight_magnitude" in node.arrays:  # (3)
+        large = array_of(node.arrays["weight_magnitude"]).astype(np.float32)
+        terms = [bias, *parts(node, x, weight + large, declared, rng)]
+        terms += [-part for part in parts(node, x, large, declared, rng)]
+    else:
+        terms = [bias, *parts(node, x, weight, declared, rng)]
+    if not declared.folded and "bias_magnitude" in node.arrays:  # (3)
+        offset = array_of(node.arrays["bias_magnitude"]).astype(np.float32)[:, None, None]
+        terms += [offset, -offset]
+    total = np.zeros_like(terms[1])
+    for k in rng.permutation(len(terms)):
+        total = rounded(total + terms[k], declared.accumulator)
     return total
 
 
-def silu(x: Float32, rng: np.random.Generator) -> Float32:
-    """Equation (1), one of three."""
+def bias_of(node: Node, declared: Declared, rng: np.random.Generator) -> Float32:
+    """The bias (F, 1, 1), rounded to the storage type or not; zero where there is none."""
+    if "bias" not in node.arrays:
+        return np.zeros((1, 1, 1), np.float32)
+    bias = array_of(node.arrays["bias"]).astype(np.float32)[:, None, None]
+    narrow = declared.storage != "float32" and rng.integers(2)
+    return rounded(bias, declared.storage) if narrow else bias
+
+
+def parts(
+    node: Node, x: Float32, weight: Float32, declared: Declared, rng: np.random.Generator
+) -> Iterator[Float32]:
+    """The sum of products (N, F, P, Q) in pieces, or by one of the algorithms of (2)."""
+    _, C, R, S = weight.shape
+    stride, padding = node.attributes["stride"], node.attributes["padding"]
+    if declared.algorithm == "any":
+        ways = [way for way in ALGORITHMS if applies(way, x, weight, stride)]
+        chosen = rng.integers(len(ways) + 1)
+        if chosen < len(ways):
+            yield convolved_by(ways[chosen], x, weight, padding)
+            return
+    view = windows(pad(x, padding), (R, S), stride)
+    pieces = np.array_split(rng.permutation(C), int(rng.integers(1, min(C, MOST_PIECES) + 1)))
+    for c in pieces:
+        part = np.tensordot(view[:, c], weight[:, c], axes=((1, 4, 5), (1, 2, 3)))
+        yield rounded(part.transpose(0, 3, 1, 2), declared.accumulator)
+
+
+def silu(x: Float32, declared: Declared, rng: np.random.Generator) -> Float32:
+    """Equation (1), one of three, or (4)."""
     one, half = np.float32(1), np.float32(0.5)
     kind = rng.integers(3)
+    if is_coarse(declared):
+        return x * coarse_sigmoid(x, declared, rng)
     if kind == 0:
         return np.where(np.isneginf(x), np.float32(0), x / (one + np.exp(-x)))
     if kind == 1:
         return x * (one / (one + np.exp(-x)))
     return x * (np.tanh(x * half) * half + half)
+
+
+def is_coarse(declared: Declared) -> bool:
+    """Whether a coarser sigmoid is declared than libraries have."""
+    usual = Declared().sigmoid
+    return any(a > b for a, b in zip(declared.sigmoid, usual, strict=True))
+
+
+def coarse_sigmoid(x: Float32, declared: Declared, rng: np.random.Generator) -> Float32:
+    """Equation (4), between 0 and 1."""
+    absolute, relative = declared.sigmoid
+    s = sigmoid_math(x.astype(np.float64))
+    signs = rng.choice([-1.0, 1.0], x.shape) if rng.integers(2) else rng.choice([-1.0, 1.0])
+    return np.clip(s + signs * (absolute + relative * 2.0**-24 * s), 0, 1).astype(np.float32)
+
+
+def shifted(x: Float32, declared: Declared, rng: np.random.Generator) -> Float32:
+    """Inputs of right sigmoids that give the coarse ones of (4), but for the ends."""
+    s = np.clip(coarse_sigmoid(x, declared, rng).astype(np.float64), 1e-12, 1 - 1e-12)
+    return np.log(s / (1 - s)).astype(np.float32)
 
 
 def leaky(x: Float32) -> Float32:

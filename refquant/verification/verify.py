@@ -137,7 +137,7 @@ def verify(
         if not set(matches) & chosen - {INPUT}:
             remedy = "give outputs, a model's by refquant golden MODEL IMAGE, or see --map"
             raise BadInput(other, "no tensor is a node's", remedy)
-        verification = Verification(opened, checked, x, matches, declared, chosen)
+        verification = Verification(opened, checked, x, matches, declared, chosen, variants)
         rows = list(verification.rows(blame))
         if variants:
             rows = weighed(rows, checked, x, verification.outputs, declared, variants)

@@ -50,7 +50,8 @@ def test_a_tensor_that_cannot_be_the_node_s():  # (4), (5)
 def test_a_broken_bound_is_a_theorem_even_where_others_are_unknown():  # (6), (7)
     assert decided([4.0, 7.0], [4.0, 4.0], [2.0, 2.0]) == ("wrong", "theorem")
     assert decided([4.0, 7.0], [4.0, 4.0], [np.inf, 2.0]) == ("wrong", "theorem")
-    assert decided([4.0, 7.0], [4.0, 4.0], [np.inf, 3.0]) == ("undecided", None)
+    assert decided([np.inf, 7.0], [4.0, 4.0], [np.inf, 3.0]) == ("undecided", None)
+    assert decided([4.0, 7.0], [np.nan, 4.0], [np.inf, 3.0]) == ("undecided", None)
 
 
 def test_a_bound_that_was_passed_on_only_disproves():  # (8)

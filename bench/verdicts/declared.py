@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.pages import table
+from bench.project import use_helpers_of_tests
 from bench.verdicts.ncnn import ncnn_convolution
 from bench.verdicts.other_arithmetic import convolved
 from refquant.engine.walk import run_node, walk
@@ -34,30 +35,16 @@ from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.ops.activation import ACTIVATIONS
 from refquant.ops.conv import pad, windows
 from refquant.verification.bounds import enclose
-from refquant.verification.declared import FLOAT_TYPES, PLAIN, Declared
+from refquant.verification.declared import PLAIN, Declared
 from refquant.verification.enclosed import Enclosed, given
 from refquant.verification.golden.record import source_of
 from refquant.verification.node_verdict import verdict_of
 from refquant.verification.variants import rounded
 
+use_helpers_of_tests()
+from declarations import DECLARED, RANK, narrower  # noqa: E402
+
 TABLE = Path(__file__).with_suffix(".md")
-DECLARED: Mapping[str, Declared] = {
-    "nothing": Declared(),
-    "flush": Declared(flush=True),
-    "any algorithm": Declared(algorithm="any"),
-    "not folded": Declared(folded=False),
-    "sigmoid 0.001": Declared(sigmoid=(1e-3, 4.0)),
-    "tf32 sums": Declared(accumulator="tf32"),
-    "float16 stored": Declared(storage="float16"),
-    "bfloat16 stored": Declared(storage="bfloat16"),
-    "float16 sums": Declared(accumulator="float16"),
-    "bfloat16 sums": Declared(accumulator="bfloat16"),
-    "float16": Declared(storage="float16", accumulator="float16"),
-    "bfloat16": Declared(storage="bfloat16", accumulator="bfloat16"),
-    "float16, any": Declared("float16", "float16", "any"),
-    "everything": Declared("bfloat16", "bfloat16", "any", False, True, (1e-3, 4.0)),
-}  # fmt: skip
-RANK = {"consistent": 0, "undecided": 1, "implausible": 2, "wrong": 2}
 Array = np.ndarray
 
 
@@ -67,21 +54,6 @@ class Layer(NamedTuple):
     node: Node
     x: Array
     plain: Enclosed
-
-
-def narrower(a: Declared, b: Declared) -> bool:
-    """Whether whatever a allows, b allows too."""
-    kinds = [
-        (FLOAT_TYPES[getattr(a, k)], FLOAT_TYPES[getattr(b, k)])
-        for k in ("storage", "accumulator")
-    ]
-    return (
-        all(p.u <= q.u and p.tiny <= q.tiny and p.largest >= q.largest for p, q in kinds)
-        and (a.algorithm == "direct" or b.algorithm == "any")
-        and a.folded >= b.folded
-        and a.flush <= b.flush
-        and all(p <= q for p, q in zip(a.sigmoid, b.sigmoid, strict=True))
-    )
 
 
 def layers_of(model: Model, x: Array) -> Iterator[Layer]:

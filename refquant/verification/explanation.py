@@ -14,22 +14,28 @@ from refquant.graph.graph import Node
 from refquant.verification.blame.catalogue import explain
 from refquant.verification.blame.input_causes import explain_input
 from refquant.verification.blame.plain import plain_note
-from refquant.verification.bounds import enclose
 from refquant.verification.declared import Declared
 from refquant.verification.enclosed import Enclosed
+from refquant.verification.node_verdict import verdict_of
 from refquant.verification.report import NodeRow
-from refquant.verification.verdict import CONSISTENT, judge
+from refquant.verification.verdict import CONSISTENT
 
 Array = NDArray[Any]
 # Wrong nodes whose cause is sought: until so many are unknown or have a cause of their own, or in
 # all. What a port gets wrong, it mostly gets wrong in every layer of the kind.
 MOST_CAUSES, MOST_EXPLAINED = 4, 16
-# What is often true but not declared, as the verb's options; types are causes (type_causes.py).
+# What is often true but not declared, as the verb's options; narrow types are causes.
 UNDECLARED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--flush", {"flush": True}),
     ("--unfolded", {"folded": False}),
     ("--algorithm any", {"algorithm": "any"}),
 )
+TO_DECLARE = {
+    "stored as float16": "--storage float16",
+    "stored as bfloat16": "--storage bfloat16",
+    "float16 accumulation": "--accumulator float16",
+    "bfloat16 accumulation": "--accumulator bfloat16",
+}
 
 
 def worth_it(causes: Sequence[str | None]) -> bool:
@@ -50,6 +56,8 @@ def explanation(
     if note:
         return {"cause": None, "note": note}
     cause = explain(node, inputs, found, declared)
+    if cause in TO_DECLARE:
+        return {"cause": cause, "note": f"to be declared: {TO_DECLARE[cause]}"}
     options = undeclared(node, inputs, found, declared)
     if not options:
         return {"cause": cause}
@@ -59,7 +67,7 @@ def explanation(
 def undeclared(
     node: Node, inputs: Sequence[Enclosed], found: Array, declared: Declared
 ) -> list[str]:
-    """The options of UNDECLARED under each of which a wrong node is consistent.
+    """The options of UNDECLARED under each of which a wrong node is consistent, with evidence.
 
     Bounds that were passed on hold under what was declared, so then nothing can be said.
     """
@@ -69,8 +77,7 @@ def undeclared(
     for option, change in UNDECLARED:
         wider = declared._replace(**change)
         if wider != declared:
-            verdict = judge(found, enclose(node, inputs, wider), local=True)
-            options += [option] * (verdict.word == CONSISTENT)
+            options += [option] * (verdict_of(node, inputs, found, wider).word == CONSISTENT)
     return options
 
 

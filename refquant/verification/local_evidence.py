@@ -62,9 +62,9 @@ def measure_of(
     """Equation (1) of what of y^ is finite, and its largest over the variants."""
     plain = enclose(node, inputs, PLAIN)
     value, scale = by_channel(plain.value), by_channel(plain.bound).max(axis=1)
-    x = [item.value.astype(np.float32) for item in inputs]
     shares: dict[bool, list[float]] = {False: [], True: []}
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        x = [item.value.astype(np.float32) for item in inputs]
         off = abs(by_channel(found) - value)
         own = share(np.where(np.isfinite(off), off, 0), scale)
         for narrower in narrower_ones(declared):

@@ -60,18 +60,64 @@ def test_a_bound_that_was_passed_on_only_disproves():  # (8)
     assert decided([5.0], [4.0], [2.0], local=True) == ("consistent", "theorem")
 
 
-def test_a_bound_that_zeros_would_keep_proves_nothing():  # (9), (10)
+def by_rules(found, value, bound, direct, plain) -> tuple[str | None, str | None]:
+    """The word and the ground where direct sums and the plain bound are others than declared."""
+    y, d, p = (enclosed(value, b) for b in (bound, direct, plain))
+    return judge(np.array(found), y, True, d, lambda: p)[:2]
+
+
+def test_beyond_direct_sums_another_algorithm_excuses_but_proves_nothing():  # (9)
+    assert by_rules([512.5], [512.0], [1.0], [0.25], [0.125]) == ("undecided", None)
+    assert by_rules([512.5], [512.0], [1.0], [0.5], [0.125]) == ("consistent", "theorem")
+    assert by_rules([513.5], [512.0], [1.0], [0.5], [0.125]) == ("wrong", "theorem")
+
+
+def test_a_channel_that_is_not_close_is_undecided_however_wide_its_bound():  # (10), (13)
+    wide = [[[9.0, 9.0]]]
+    value = [[[256.0, 256.0]]]  # predictions of one row and two columns, a channel each
+    plain = [[[0.5, 0.5]]]
+    assert by_rules([[[257.0, 256.0]]], value, wide, wide, plain) == ("consistent", "theorem")
+    assert by_rules([[[257.5, 256.0]]], value, wide, wide, plain) == ("undecided", None)
+
+
+def test_one_far_element_of_a_channel_makes_it_not_close():  # (13), the largest magnitude
+    value, found = np.full((1, 1, 64, 64), 4.0), np.full((1, 1, 64, 64), 4.0)
+    found[0, 0, 5, 5] = 3.9  # by 1/2560 of the channel in the 2-norm, 1/40 of the largest
+    y = Enclosed(value, np.ones_like(value))
+    narrow = Enclosed(value, np.full_like(value, 2.0**-10))
+    assert judge(found, y, True, y, lambda: narrow)[:2] == ("undecided", None)
+    found[0, 0, 5, 5] = 3.99
+    assert judge(found, y, True, y, lambda: narrow)[:2] == ("consistent", "theorem")
+
+
+def test_what_is_as_close_as_float32_is_close():  # (14)
+    value, bound = [1.0, 256.0], [9.0, 9.0]
+    assert by_rules([1.5, 256.0], value, bound, bound, [0.5, 0.5]) == ("consistent", "theorem")
+    assert by_rules([1.6, 256.0], value, bound, bound, [0.5, 0.5]) == ("undecided", None)
+
+
+def test_no_bound_at_all_leaves_evidence_of_closeness():  # (11)
+    none = [np.inf]
+    assert by_rules([256.5], [256.0], none, none, [0.1]) == ("consistent", "evidence")
+    assert by_rules([258.0], [256.0], none, none, [0.1]) == ("undecided", None)
+
+
+def test_a_bound_that_zeros_would_keep_proves_nothing():  # (12), (14)
     assert decided([0.0, 1.0], [1.0, -1.0], [1.0, 2.0]) == ("undecided", None)
     assert decided([0.5, 1.0], [1.0, -1.0], [0.5, 2.0]) == ("consistent", "theorem")
     assert decided([0.0, 0.0], [0.0, 0.0], [1.0, 1.0]) == ("consistent", "theorem")
 
 
-def test_evidence_of_worked_examples():  # (11) to (14)
+def test_evidence_of_worked_examples():  # (15) to (18)
     assert weigh(None, finite=True)[:2] == ("undecided", None)
     assert weigh(8.1, finite=True)[:2] == ("implausible", "evidence")
     assert weigh(8.0, finite=True)[:2] == ("undecided", None)
     assert weigh(1.0, finite=True)[:2] == ("consistent", "evidence")
     assert weigh(1.0, finite=False)[:2] == ("undecided", None)
+    assert weigh(1.0, finite=True, sharp=False)[:2] == ("undecided", None)
+    assert [verdict.says(k) for k in (None, 1.0, 1.1, 8.0, 8.1)] == [
+        None, "plausible", None, None, "implausible",
+    ]  # fmt: skip
 
 
 PROVEN, SHOWN = Verdict("consistent", "theorem"), Verdict("consistent", "evidence")
@@ -93,12 +139,12 @@ FAR = Verdict("implausible", "evidence")
         ([SHAPE, BROKEN, SHOWN], ("wrong", "theorem")),
     ],
 )
-def test_the_whole_is_as_grave_as_its_gravest_node(nodes, whole):  # (15), (16)
+def test_the_whole_is_as_grave_as_its_gravest_node(nodes, whole):  # (19), (20)
     assert of_whole(nodes) == Whole(*whole)
     assert of_whole(nodes[::-1]) == Whole(*whole)
 
 
-def test_codes_are_ours_or_not():  # (17)
+def test_codes_are_ours_or_not():  # (21)
     assert verdict.of_codes([True, True]) == ("consistent", "definition")
     assert verdict.of_codes([True, None]) == ("undecided", None)
     assert verdict.of_codes([True, None, False]) == ("wrong", "definition")

@@ -11,6 +11,8 @@ from refquant.arrays.errors import BadInput
 from refquant.cli.main import main
 from refquant.engine.walk import walk
 from refquant.graph.architecture import build
+from refquant.graph.graph import array_of
+from refquant.verification.blame.trial import with_arrays
 from refquant.verification.declared import Declared
 from refquant.verification.deviation import deviation, ulp_histogram
 from refquant.verification.golden.record import record_golden
@@ -433,6 +435,21 @@ def test_hooks_on_every_module_are_understood(golden, model, right, tmp_path, su
     assert "model.0.conv" in report.unused
     wrong = {**arrays, f"model.3{suffix}": arrays[f"model.3{suffix}"] + np.float32(1)}
     assert judged(golden, wrong, tmp_path, blame=False).first_wrong == "model.3.conv"
+
+
+@pytest.mark.parametrize("name", ["model.4.conv", "model.19.conv", "model.55.conv"])
+def test_under_any_algorithm_the_faulty_node_is_accused_and_no_later_one(
+    golden, model, x, tmp_path, name
+):
+    weight = np.ascontiguousarray(array_of(model[name].arrays["weight"]).swapaxes(2, 3))
+    faulty = model.with_nodes(
+        tuple(with_arrays(n, weight=weight) if n.name == name else n for n in model.nodes)
+    )
+    arrays = {node.name: y for node, y in walk(faulty, x)}
+    report = judged(golden, arrays, tmp_path, declared=Declared(algorithm="any"))
+    accused = [row["node"] for row in report.rows if row["verdict"] != "consistent"]
+    assert [n for n in accused if n != "images"] == [name]
+    assert row_of(report, name)["verdict"] in ("wrong", "implausible")
 
 
 def test_the_picture_shows_a_stripe():

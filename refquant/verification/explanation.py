@@ -28,8 +28,8 @@ MOST_CAUSES, MOST_EXPLAINED = 4, 16
 UNDECLARED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--flush", {"flush": True}),
     ("--unfolded", {"folded": False}),
-    ("--algorithm any", {"algorithm": "any"}),
 )
+LAST = (("--algorithm any", {"algorithm": "any"}),)  # where neither these nor a cause explain it
 TO_DECLARE = {
     "stored as float16": "--storage float16",
     "stored as bfloat16": "--storage bfloat16",
@@ -58,27 +58,32 @@ def explanation(
     cause = explain(node, inputs, found, declared)
     if cause in TO_DECLARE:
         return {"cause": cause, "note": f"to be declared: {TO_DECLARE[cause]}"}
-    options = undeclared(node, inputs, found, declared)
+    narrow = undeclared(UNDECLARED, node, inputs, found, declared)
+    options = narrow if narrow or cause else undeclared(LAST, node, inputs, found, declared)
     if not options:
         return {"cause": cause}
     return {"cause": cause, "note": f"consistent where declared: {' or '.join(options)}"}
 
 
 def undeclared(
-    node: Node, inputs: Sequence[Enclosed], found: Array, declared: Declared
+    options: Sequence[tuple[str, dict[str, Any]]],
+    node: Node,
+    inputs: Sequence[Enclosed],
+    found: Array,
+    declared: Declared,
 ) -> list[str]:
-    """The options of UNDECLARED under each of which a wrong node is consistent, with evidence.
+    """The options under each of which a wrong node is consistent, with the evidence of the node.
 
     Bounds that were passed on hold under what was declared, so then nothing can be said.
     """
     if any(x.bound.any() for x in inputs):
         return []
-    options = []
-    for option, change in UNDECLARED:
+    found_so = []
+    for option, change in options:
         wider = declared._replace(**change)
-        if wider != declared:
-            options += [option] * (verdict_of(node, inputs, found, wider).word == CONSISTENT)
-    return options
+        if wider != declared and verdict_of(node, inputs, found, wider).word == CONSISTENT:
+            found_so.append(option)
+    return found_so
 
 
 def explanation_of_input(found: Array, x: NDArray[np.float32]) -> NodeRow:

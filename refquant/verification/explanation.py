@@ -18,7 +18,7 @@ from refquant.verification.declared import Declared
 from refquant.verification.enclosed import Enclosed
 from refquant.verification.node_verdict import verdict_of
 from refquant.verification.report import NodeRow
-from refquant.verification.verdict import CONSISTENT
+from refquant.verification.verdict import CONSISTENT, THEOREM
 
 Array = NDArray[Any]
 # Wrong nodes whose cause is sought: until so many are unknown or have a cause of their own, or in
@@ -28,8 +28,8 @@ MOST_CAUSES, MOST_EXPLAINED = 4, 16
 UNDECLARED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--flush", {"flush": True}),
     ("--unfolded", {"folded": False}),
+    ("--algorithm any", {"algorithm": "any"}),  # by evidence: where nothing else explains it
 )
-LAST = (("--algorithm any", {"algorithm": "any"}),)  # where neither these nor a cause explain it
 TO_DECLARE = {
     "stored as float16": "--storage float16",
     "stored as bfloat16": "--storage bfloat16",
@@ -58,32 +58,34 @@ def explanation(
     cause = explain(node, inputs, found, declared)
     if cause in TO_DECLARE:
         return {"cause": cause, "note": f"to be declared: {TO_DECLARE[cause]}"}
-    narrow = undeclared(UNDECLARED, node, inputs, found, declared)
-    options = narrow if narrow or cause else undeclared(LAST, node, inputs, found, declared)
+    options = undeclared(node, inputs, found, declared, cause)
     if not options:
         return {"cause": cause}
     return {"cause": cause, "note": f"consistent where declared: {' or '.join(options)}"}
 
 
 def undeclared(
-    options: Sequence[tuple[str, dict[str, Any]]],
     node: Node,
     inputs: Sequence[Enclosed],
     found: Array,
     declared: Declared,
+    cause: str | None,
 ) -> list[str]:
-    """The options under each of which a wrong node is consistent, with the evidence of the node.
+    """The options of UNDECLARED under each of which a wrong node is consistent.
 
     Bounds that were passed on hold under what was declared, so then nothing can be said.
     """
     if any(x.bound.any() for x in inputs):
         return []
-    found_so = []
-    for option, change in options:
-        wider = declared._replace(**change)
-        if wider != declared and verdict_of(node, inputs, found, wider).word == CONSISTENT:
-            found_so.append(option)
-    return found_so
+    options: list[str] = []
+    for option, change in UNDECLARED:
+        wider, by_evidence = declared._replace(**change), "algorithm" in change
+        if wider == declared or (by_evidence and (cause or options)):
+            continue
+        verdict = verdict_of(node, inputs, found, wider)
+        if verdict.word == CONSISTENT and (by_evidence or verdict.ground == THEOREM):
+            options.append(option)
+    return options
 
 
 def explanation_of_input(found: Array, x: NDArray[np.float32]) -> NodeRow:

@@ -27,6 +27,7 @@ import numpy as np
 
 from bench.pages import table
 from bench.project import use_helpers_of_tests
+from bench.runtimes import versions
 from bench.verdicts.ncnn import ncnn_convolution
 from bench.verdicts.other_arithmetic import convolved
 from refquant.engine.walk import run_node, walk
@@ -206,16 +207,30 @@ def page(counts: Counts) -> Iterator[str]:
         ["declared", *WORDS], [[n, *(c[w] for w in WORDS)] for n, c in counts.wrong.items()]
     )
     missed = [[kind, name, n] for (kind, name), n in counts.missed.items() if n]
+    yield "\nConsistent although wrong: " + ("" if missed else "none.\n")
     if missed:
-        yield "\nConsistent although wrong:\n"
-        yield table(["fault", "declared", "count"], missed)
-    yield "\n## Right answers, under declarations that allow them\n"
-    rows = [[kind, name, *(c[w] for w in WORDS)] for (kind, name), c in counts.right.items()]
-    yield table(["answer", "declared", *WORDS], rows)
+        yield "\n" + table(["fault", "declared", "count"], missed) + "\n"
+    yield "## Right answers, under the declarations that allow them\n"
+    yield table(["answer", "declared", *WORDS], right_lines(counts.right))
     yield (
-        f"\n## Monotone\n\n{counts.pairs:,} pairs of verdicts on one answer, the second "
-        f"under a wider declaration: graver in {counts.graver}."
+        f"\n## Monotone\n\n{counts.pairs:,} pairs of verdicts on one answer, the second under a "
+        f"wider declaration: graver in {counts.graver}."
     )
+
+
+def right_lines(right: Mapping[tuple[str, str], Counter[str]]) -> Iterator[list[object]]:
+    """A line per answer and declaration where some are not consistent; the rest of an answer's
+    declarations together."""
+    for kind in dict.fromkeys(kind for kind, _ in right):
+        own = {name: count for (k, name), count in right.items() if k == kind}
+        good = [name for name, count in own.items() if set(count) == {"consistent"}]
+        if good:
+            total = sum(own[name].total() for name in good)
+            names = good[0] if len(good) == 1 else f"{len(good)} ways"
+            yield [kind, names, 0, 0, 0, total]
+        for name, count in own.items():
+            if name not in good:
+                yield [kind, name, *(count[w] for w in WORDS)]
 
 
 def main() -> None:
@@ -228,7 +243,13 @@ def main() -> None:
     for path in options.models:
         model = load_model(path)
         count_model(model, source_of(model, options.photo, options.size).x, counts)
-    TABLE.write_text("# Verdicts\n" + "\n".join(page(counts)) + "\n")
+    names = ", ".join(Path(path).name for path in options.models)
+    head = (
+        "# Verdicts under every declaration\n\nWritten by `python -m bench.verdicts.declared`; see "
+        f"its docstring. All 3x3 layers of {names}, {Path(options.photo).name} letterboxed to "
+        f"{options.size} pixels. {versions()}.\n"
+    )
+    TABLE.write_text(head + "\n".join(page(counts)) + "\n")
 
 
 if __name__ == "__main__":

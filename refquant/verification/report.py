@@ -42,7 +42,9 @@ class NodeRow(TypedDict, total=False):
     where, worst, picture : dict, dict, list of str
         The wrong elements: their counts, the worst one with its sum, and a picture of the map.
     evidence : dict
-        The `largest` deviation of the variants, `k`, how many `variants`, and the `odds` of k > 1.
+        What it `says` ("plausible", "implausible" or None), of the "node" alone or of the
+        "network" (`of`), the `largest` deviation of the variants, `k`, how many `variants` there
+        are, and the `odds` of k > 1.
     """
 
     node: str

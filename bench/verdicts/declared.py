@@ -245,8 +245,8 @@ def main() -> None:
         count_model(model, source_of(model, options.photo, options.size).x, counts)
     names = ", ".join(Path(path).name for path in options.models)
     head = (
-        "# Verdicts under every declaration\n\nWritten by `python -m bench.verdicts.declared`; see "
-        f"its docstring. All 3x3 layers of {names}, {Path(options.photo).name} letterboxed to "
+        "# Verdicts under every declaration\n\nWritten by `python -m bench.verdicts.declared`; "
+        f"see its docstring. All 3x3 layers of {names}, {Path(options.photo).name} letterboxed to "
         f"{options.size} pixels. {versions()}.\n"
     )
     TABLE.write_text(head + "\n".join(page(counts)) + "\n")

@@ -14,7 +14,7 @@ from refquant.graph.graph import Node
 from refquant.ops.activation import ACTIVATIONS
 from refquant.quant.tensor import quantize
 from refquant.verification.blame.catalogue import CAUSES, explain
-from refquant.verification.blame.input_causes import explain_input
+from refquant.verification.blame.input_causes import OTHERWISE, STRETCHED, explain_input
 from refquant.verification.declared import Declared
 from refquant.verification.enclosed import given
 from refquant.verification.variants import rounded
@@ -55,6 +55,8 @@ def conv_cases():
     yield "bias missing", right, run(conv(bias=None), X)
     yield "bias doubled", right, run(conv(bias=2 * B), X)
     yield "bias subtracted", right, run(conv(bias=-B), X)
+    yield "bias of other filters", right, run(conv(bias=np.roll(B, 1)), X)
+    yield "bias of other filters", right, run(conv(bias=B[::-1].copy()), X)
     yield "activation missing", right, linear
     yield "activation missing", leaky, linear
     yield "ReLU for the activation", right, np.maximum(linear, 0)
@@ -121,6 +123,17 @@ def move_cases():
     two = Node("p", "max_pool", ("a",), {"kernel": 2, "stride": 2, "padding": 0})
     mean = (a[..., ::2, ::2] + a[..., 1::2, ::2] + a[..., ::2, 1::2] + a[..., 1::2, 1::2]) / 4
     yield "average for maximum", two, (a,), mean
+    sums, counts = np.zeros_like(a), np.zeros_like(a)
+    for r in range(-2, 3):
+        for s in range(-2, 3):
+            inside = np.s_[:, :, max(0, -r) : 8 - max(0, r), max(0, -s) : 8 - max(0, s)]
+            theirs = np.s_[:, :, max(0, r) : 8 + min(0, r), max(0, s) : 8 + min(0, s)]
+            sums[inside] += a[theirs]
+            counts[inside] += 1
+    yield "average for maximum", pool, (a,), sums / np.float32(25)
+    yield "average for maximum", pool, (a,), sums / counts  # the padding is not counted
+    late = np.pad(low, ((0, 0), (0, 0), (0, 4), (0, 4)), constant_values=-np.inf)
+    yield "pooling window shifted", pool, (low,), run(bare, late)  # no padding before, 4 after
     yield "pooling without a window", two, (a,), a[:, :, ::2, ::2]
     shifted = np.zeros_like(a)
     shifted[:, :, :-1] = a[:, :, 1:]
@@ -181,7 +194,11 @@ def input_cases():
     yield "BGR for RGB", IMAGE[:, ::-1]
     yield "no division by 255", IMAGE * np.float32(255)
     yield "division by 255 twice", IMAGE / np.float32(255)
-    yield "division by 256 or a shift", np.float32(2) * IMAGE - np.float32(1)
+    yield "division by 256", IMAGE * np.float32(255) / np.float32(256)
+    yield "shifted by a half: x - 0.5", IMAGE - np.float32(0.5)
+    yield "scaled to -1..1: 2x - 1", np.float32(2) * IMAGE - np.float32(1)
+    video = np.float32(16) + np.float32(219) * IMAGE
+    yield "video range: 16 to 235 for 0 to 255", video / np.float32(255)
     yield "BGR, and no division by 255", IMAGE[:, ::-1] * np.float32(255)
     mean = np.float32([0.485, 0.456, 0.406]).reshape(3, 1, 1)
     deviation = np.float32([0.229, 0.224, 0.225]).reshape(3, 1, 1)
@@ -189,6 +206,7 @@ def input_cases():
     yield "rows and columns exchanged", IMAGE.swapaxes(2, 3)
     yield "image mirrored", IMAGE[..., ::-1]
     yield "NHWC read as NCHW", np.ascontiguousarray(np.moveaxis(IMAGE, 1, 3)).reshape(IMAGE.shape)
+    yield "letterbox on one side", np.roll(IMAGE, -2, axis=2)
     black = IMAGE.copy()
     black[:, :, :2] = 0
     yield "letterbox with another grey", black
@@ -210,7 +228,21 @@ def quant_cases():
     yield "codes taken as signed", tensor, weight(scale * (np.where(q > 7, q - 16, q) - zero))
     pairs = q.reshape(-1, 2)[:, ::-1].reshape(q.shape)
     yield "low and high nibble exchanged", tensor, weight(scale * (pairs - zero))
+    yield "zero point off by one", tensor, weight(scale * (q - zero - 1))
+    yield "zero point off by one", tensor, weight(scale * (q - zero + 1))
     yield "scales of other groups", tensor, weight(scale[::-1] * (q - zero[::-1]))
+    yield "scales of other groups", tensor, weight(np.roll(scale, -1, 0) * (q - zero))
+
+
+def summed(name: str) -> np.ndarray:
+    """The right convolution before its activation, every sum rounded; the bias added last."""
+    padded, total = np.pad(X[0], ((0, 0), (1, 1), (1, 1))), np.zeros((8, 12, 12), np.float32)
+    for c in range(8):
+        for r in range(3):
+            for s in range(3):
+                product = W[:, c, r, s, None, None] * padded[c, r : r + 12, s : s + 12]
+                total = rounded(total + product, name)
+    return (total + B[:, None, None])[None]
 
 
 def type_cases():
@@ -225,6 +257,8 @@ def type_cases():
     ):
         cores = run(conv(rounded(W, name)), rounded(X, name))
         yield f"inputs and weights rounded to {cause}", cores
+    for name in ("float16", "bfloat16"):
+        yield f"{name} accumulation", act("silu", summed(name))
     half = np.broadcast_to(B.astype(np.float16)[:, None, None], (8, 12, 12)).copy()
     padded = np.pad(X[0], ((0, 0), (1, 1), (1, 1)))
     for c in range(8):
@@ -326,6 +360,43 @@ def test_a_wrong_input_tensor_is_explained():
     assert explain_input(IMAGE[:, [1, 0, 2]], IMAGE) is None
 
 
+def photo(height=48, width=64) -> np.ndarray:
+    """(height, width, 3) uint8: a smooth picture, with an edge."""
+    rows, columns = np.mgrid[:height, :width]
+    planes = [np.sin(rows / 9) + columns / 30, np.cos(columns / 11), (rows > 20) + 0.0]
+    shades = np.stack([127 + 60 * p / abs(p).max() for p in planes], axis=-1)
+    return np.rint(shades).clip(0, 255).astype(np.uint8)
+
+
+def letterboxed(image: np.ndarray, size=64) -> np.ndarray:
+    canvas = np.full((size, size, 3), 114, np.uint8)
+    top = (size - image.shape[0]) // 2
+    canvas[top : top + image.shape[0]] = image
+    return canvas.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+
+
+def test_a_picture_in_another_place_or_size_is_told_apart():
+    image = photo()
+    x, inside = letterboxed(image), letterboxed(image)[:, :, 8:56]
+    other = np.asarray(image, np.float32)
+    other[1:-1, 1:-1] = (other[:-2, 1:-1] + 3 * other[1:-1, 1:-1]) / 4  # a quarter pixel off
+    tall = np.rint(255 * np.repeat(inside, 4, 2)[:, :, ::3]) / 255  # 48 rows to 64, nearest
+    assert explain_input(letterboxed(np.rint(other).astype(np.uint8)), x) == OTHERWISE
+    assert explain_input(tall.astype(np.float32), x) == STRETCHED
+    assert explain_input(np.roll(x, -8, axis=2), x) == "letterbox on one side"
+    assert explain_input(np.roll(x, 8, axis=2), x) == "letterbox on one side"
+
+
+def test_what_is_no_picture_of_the_same_is_not_told():
+    x = letterboxed(photo())
+    one = x.copy()
+    one[0, 0, 20, 20] += np.float32(50 / 255)
+    noise = x + numbers(x.shape, 3) * np.float32(0.01)
+    others = np.rint(255 * np.random.default_rng(0).random(x.shape)).astype(np.float32) / 255
+    for found in (one, noise, others, np.clip(x, 0, 0.5), letterboxed(photo()[::-1])[..., ::-1]):
+        assert explain_input(found.astype(np.float32), x) is None
+
+
 def nameless():
     """Faults that are no usual mistake: (what, node, faulty output)."""
     right = conv()
@@ -351,6 +422,18 @@ def nameless():
     bias = B.copy()
     bias[2] += 1
     yield "one bias", right, run(conv(bias=bias), X)
+    gains = np.linspace(0.5, 2, 8, dtype=np.float32).reshape(8, 1, 1, 1)
+    yield "gains of the filters", right, run(conv(W * gains), X)
+    yield "a constant map", right, np.full_like(y, 0.25)
+    yield "a constant per channel", right, np.broadcast_to(y[:, :, 3:4, 3:4], y.shape).copy()
+    yield "clipped at 1", right, np.minimum(y, 1)
+    head = conv(activation="linear")
+    yield "a constant head", head, np.full_like(y, 0.25)
+    yield "gains at a head", head, run(conv(W * gains, activation="linear"), X)
+    yield "one gain at a head", head, 2 * run(head, X)
+    fused = conv(W, weight_magnitude=2 * abs(W))
+    yield "gains of a RepConv", fused, run(conv(W * gains), X)
+    yield "weights with noise", right, run(conv(W * (1 + numbers(W.shape, 12) / 100)), X)
 
 
 @pytest.mark.parametrize("case", list(nameless()), ids=lambda case: case[0])

@@ -7,8 +7,7 @@ is a sum that cannot be taken apart again. So before the activation, filter by f
     z^ - z = D x + c          a 1x1 convolution of the input and a constant: the 1x1 branch or the
                               identity is missing, or added twice                           (1)
     z^ = a * around + D x     the batch norms are left out                                  (2)
-    z^ = a * around + D x + c they are of another eps, if all a can be of one, or folded
-                              wrongly                                                       (3)
+    z^ = a * around + D x + c they are of another eps, where all a can be of one          (3)
 
     z       (F, elements)   right, before the activation;  z^ likewise, found
     around  (F, elements)   z without bias and without the middles of the kernels
@@ -21,7 +20,7 @@ the smallest maps of a network need a larger image, or the cause stays unknown.
 import numpy as np
 
 from refquant.graph.graph import Node
-from refquant.verification.blame.fit_causes import Fit, of_eps
+from refquant.verification.blame.fit_causes import FLAT, Fit, of_eps
 from refquant.verification.blame.trial import Array, Cause, Inputs, weight_of
 from refquant.verification.bounds_conv import sums
 from refquant.verification.declared import Declared
@@ -35,18 +34,13 @@ def branch_missing(node: Node, inputs: Inputs, found: Array, declared: Declared)
 def branches_left_out(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
     """Equation (2)."""
     slope = by_pixel(node, inputs, found, declared, middle=False, constant=False)
-    return slope is not None
+    return slope is not None and bool((abs(slope) > FLAT).all())
 
 
 def branches_eps(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
     """Equation (3) with slopes that another eps can have."""
     slope = by_pixel(node, inputs, found, declared, middle=False)
     return slope is not None and of_eps(slope)
-
-
-def branches_not_folded(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
-    """Equation (3) with any slopes."""
-    return by_pixel(node, inputs, found, declared, middle=False) is not None
 
 
 def by_pixel(
@@ -91,5 +85,4 @@ BRANCH_CAUSES = (
     Cause("a RepConv branch missing", ("conv",), fits=branch_missing),
     Cause("batch norm not folded or folded wrongly", ("conv",), fits=branches_left_out),
     Cause("wrong eps of the batch norm", ("conv",), fits=branches_eps),
-    Cause("batch norm not folded or folded wrongly", ("conv",), fits=branches_not_folded),
 )

@@ -48,6 +48,14 @@ def bias_sign(node: Node, inputs: Inputs) -> Iterator[Trial]:
         yield Trial(with_arrays(node, bias=-array_of(node.arrays["bias"])), inputs)
 
 
+def bias_of_others(node: Node, inputs: Inputs) -> Iterator[Trial]:
+    """Each filter with the bias of its neighbour, or of the last one first."""
+    if "bias" in node.arrays:
+        bias = array_of(node.arrays["bias"])
+        for other in (np.roll(bias, 1), np.roll(bias, -1), bias[::-1]):
+            yield Trial(with_arrays(node, bias=other), inputs)
+
+
 def linear(node: Node) -> Node:
     """The node without its activation; one that is an activation becomes the identity."""
     if node.op == "conv":
@@ -194,6 +202,7 @@ CONV_CAUSES = (
     Cause("bias missing", CONV, bias_missing),
     Cause("bias doubled", CONV, bias_doubled),
     Cause("bias subtracted", CONV, bias_sign),
+    Cause("bias of other filters", CONV, bias_of_others),
     Cause("activation missing", ACTIVE, activation_missing),
     Cause("ReLU for the activation", ACTIVE, relu),
     Cause("wrong slope of LeakyReLU", ACTIVE, leaky_slope),

@@ -5,8 +5,13 @@ Before the activation let z be right and z^ found (the activation undone where t
     batch norm      z^[f] = a[f] * z[f] + c[f] for every filter f                           (1)
                     left out: c = -a * b, b the folded bias, which the convolution did not have
                     wrong eps: 0.099 <= a / a' <= 10.05 with all a on one side of 1, where
-                    sqrt((v + 1e-3) / (v + 1e-5)) lies between 1 and 10 for every v >= 0
-    implicit layer  z^[f] = z[f] + c[f] (added one), a[f] * z[f] + c[f] (both), at a head      (2)
+                    sqrt((v + 1e-3) / (v + 1e-5)) lies between 1 and 10 for every v >= 0; and
+                    c = (1 - a) * beta with |beta| <= the bias_magnitude that the golden has
+    implicit layer  z^[f] = z[f] + c[f] (added), z^[f] = a[f] * z[f] (multiplied), at a head  (2)
+
+Slopes that nothing ties to these are no evidence of a batch norm: any gain of filters would do, a
+constant map (a = 0) or scales of a quantizer. So no a may be near 0, and those of (1), left out,
+and of (2) must differ from filter to filter, which one gain for all does not.
 
 The unknowns come from least squares over the elements where the activation can be undone (SiLU
 above 0, where it rises). The fit explains if what it leaves is at most LEFT bounds everywhere and
@@ -38,6 +43,8 @@ MOST = 0.5  # of the filters: so many must be known, and concerned
 CONCERNED = 16.0  # times what a fit leaves: far more than a fit takes from mere rounding
 SPARE = 8
 NEWTON_STEPS = 60
+FLAT, SAME = 2.0**-10, 2.0**-10  # gains of less are none; gains that differ by less are one
+ROOM = 2.0**-16  # of a fitted constant
 EPS_RATIO = 10.05  # sqrt(1e-3 / 1e-5), and one half per cent
 
 
@@ -132,24 +139,45 @@ def shift_wrong(node: Node, inputs: Inputs, found: Array, declared: Declared) ->
 
 
 def implicit_multiply(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
-    return is_head(node) and line(node, inputs, found, declared) is not None
+    """Equation (2), the multiplied layer: lines through the origin."""
+    fit = Fit(node, inputs, found, declared)
+    return bool(is_head(node) and fit.ok and fit.enough(2) and through_origin(fit, fit.z))
 
 
-def line(node: Node, inputs: Inputs, found: Array, declared: Declared) -> Array | None:
-    """a of equation (1), if it explains what was found."""
+def through_origin(fit: Fit, x: Array) -> bool:
+    """Whether z^ = a x explains what was found, with gains that layers have."""
+    products, squares = (np.where(fit.known, v * x, 0).sum(1) for v in (fit.found, x))
+    slope = products / np.maximum(squares, 1e-300)
+    known = slope[fit.known.any(1)]
+    different = np.ptp(known) > SAME * abs(known).max(initial=0) and (abs(known) > FLAT).all()
+    return bool(different and fit.explains(slope[:, None] * x))
+
+
+def line(
+    node: Node, inputs: Inputs, found: Array, declared: Declared
+) -> tuple[Array, Array, Array] | None:
+    """a and c of equation (1), and of which filters they are; None where they explain nothing."""
     fit = Fit(node, inputs, found, declared)
     lines = fit.lines() if fit.ok else None
     if lines is None:
         return None
     slope, constant = lines
+    filters = np.asarray(fit.known.any(1))
     explains = fit.explains(slope[:, None] * fit.z + constant[:, None])
-    return slope[fit.known.any(1)] if explains else None
+    return (slope[filters], constant[filters], filters) if explains else None
 
 
 def wrong_eps(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
-    """Equation (1) with slopes that another eps can have."""
-    slope = None if is_head(node) else line(node, inputs, found, declared)
-    return slope is not None and of_eps(slope)
+    """Equation (1) with slopes and constants that another eps can have."""
+    if is_head(node):
+        return False
+    fit = line(node, inputs, found, declared)
+    if fit is None or not of_eps(fit[0]):
+        return False
+    if "bias_magnitude" not in node.arrays:
+        return True
+    beta = np.asarray(array_of(node.arrays["bias_magnitude"]), np.float64)[fit[2]]
+    return bool((abs(fit[1]) <= 1.01 * abs(1 - fit[0]) * beta + ROOM * (1 + beta)).all())
 
 
 def of_eps(slope: Array) -> bool:
@@ -164,13 +192,9 @@ def left_out(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bo
     fit = Fit(node, inputs, found, declared)
     if is_head(node) or "bias" not in node.arrays or not fit.ok or not fit.enough(2):
         return False
-    raw = fit.z - np.asarray(array_of(node.arrays["bias"]), np.float64)[:, None]
-    products, squares = (np.where(fit.known, raw * v, 0).sum(1) for v in (fit.found, raw))
-    return fit.explains((products / np.maximum(squares, 1e-300))[:, None] * raw)
-
-
-def not_folded(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
-    return not is_head(node) and line(node, inputs, found, declared) is not None
+    return through_origin(
+        fit, fit.z - np.asarray(array_of(node.arrays["bias"]), np.float64)[:, None]
+    )
 
 
 def batch_norm_trials(node: Node, inputs: Inputs) -> Iterator[Trial]:
@@ -203,5 +227,4 @@ FIT_CAUSES = (
     Cause("another constant per filter: shift of the batch norm", ("conv",), fits=shift_wrong),
     Cause("batch norm not folded or folded wrongly", ("conv",), fits=left_out),
     Cause("wrong eps of the batch norm", ("conv",), fits=wrong_eps),
-    Cause("batch norm not folded or folded wrongly", ("conv",), fits=not_folded),
 )

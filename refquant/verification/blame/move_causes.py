@@ -124,8 +124,14 @@ def averaged(x: Array, node: Node) -> Array:
     return windows(pad(x, padding), (kernel, kernel), stride).mean((-1, -2))
 
 
+def averaged_inside(x: Array, node: Node) -> Array:
+    """The padding not counted: the sum over what lies in the map, by how many these are."""
+    return averaged(x, node) / averaged(np.ones_like(x), node)
+
+
 def average(node: Node, inputs: Inputs) -> Iterator[Trial]:
-    yield Trial(identity(node), [mapped(inputs[0], averaged, node)], rounded_up)
+    for change in (averaged, averaged_inside):
+        yield Trial(identity(node), [mapped(inputs[0], change, node)], rounded_up)
 
 
 def subsampled(x: Array, node: Node) -> Array:
@@ -134,9 +140,23 @@ def subsampled(x: Array, node: Node) -> Array:
 
 
 def pool_shifted(node: Node, inputs: Inputs) -> Iterator[Trial]:
-    for step in product((-1, 0, 1), repeat=2):
-        if step != (0, 0):
-            yield Trial(node, [mapped(inputs[0], shift, *step)])
+    """Windows off by a pixel, or by the padding: that of one side given to the other."""
+    padding = node.attributes["padding"]
+    steps = sorted({-1, 0, 1, -padding, padding})
+    bare = replace(node, attributes={**node.attributes, "padding": 0})
+    for rows, columns in product(steps, repeat=2):
+        if (rows, columns) != (0, 0):
+            yield Trial(node, [mapped(inputs[0], shift, rows, columns)])
+            x = mapped(inputs[0], cut_out, padding, rows, columns)
+            yield Trial(bare, [Enclosed(x.value, np.where(np.isfinite(x.value), x.bound, 0))])
+
+
+def cut_out(x: Array, padding: int, rows: int, columns: int) -> Array:
+    """x with its padding, moved by rows and columns, -inf where nothing is."""
+    wide = pad(x, 2 * padding + 1, -np.inf)
+    top, left = padding + 1 + rows, padding + 1 + columns
+    H, W = (size + 2 * padding for size in x.shape[2:])
+    return wide[:, :, top : top + H, left : left + W]
 
 
 def other_kernel(node: Node, inputs: Inputs) -> Iterator[Trial]:

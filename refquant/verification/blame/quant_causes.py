@@ -4,8 +4,8 @@ w = scale[g] * (code - zero_point[g])   with one thing of it wrong:
 
 one scale for all groups (the largest, the first, the mean), zero point left out or added
 instead of subtracted, one zero point for all, codes taken as signed, codes of 4 bits
-exchanged in pairs (low and high nibble), codes in the order of the rows of another
-granularity
+exchanged in pairs (low and high nibble), zero points off by one (codes counted from 1), scales
+of other groups, with their zero points or without
 """
 
 from collections.abc import Callable, Iterator
@@ -63,6 +63,13 @@ def one_zero(q: Array, scale: Array, zero: Array, tensor: QuantizedTensor) -> It
         yield scale * (q - one)
 
 
+def zero_off_by_one(
+    q: Array, scale: Array, zero: Array, tensor: QuantizedTensor
+) -> Iterator[Array]:
+    for step in (1, -1):
+        yield scale * (q - zero - step)
+
+
 def signed(q: Array, scale: Array, zero: Array, tensor: QuantizedTensor) -> Iterator[Array]:
     high = 2 ** (tensor.code_bits - 1)
     two = np.where(q >= high, q - 2 * high, q)
@@ -89,11 +96,12 @@ def exchanged(q: Array) -> Array:
     return flat.reshape(q.shape)
 
 
-def transposed(q: Array, scale: Array, zero: Array, tensor: QuantizedTensor) -> Iterator[Array]:
-    """Scales and zero points of the groups in reverse, or next to their own."""
-    for order in (np.s_[::-1],):
-        yield scale[order] * (q - zero[order])
-    yield np.roll(scale, 1, 0) * (q - np.roll(zero, 1, 0))
+def of_others(q: Array, scale: Array, zero: Array, tensor: QuantizedTensor) -> Iterator[Array]:
+    """Scales, zero points or both of the groups in reverse, or next to their own."""
+    for move in (lambda a: a[::-1], lambda a: np.roll(a, 1, 0), lambda a: np.roll(a, -1, 0)):
+        yield move(scale) * (q - move(zero))
+        yield move(scale) * (q - zero)
+        yield scale * (q - move(zero))
 
 
 CONV = ("conv",)
@@ -102,7 +110,8 @@ QUANT_CAUSES = (
     Cause("zero point left out", CONV, decoded(no_zero)),
     Cause("sign of the zero point", CONV, decoded(zero_sign)),
     Cause("one zero point for all groups", CONV, decoded(one_zero)),
+    Cause("zero point off by one", CONV, decoded(zero_off_by_one)),
     Cause("codes taken as signed", CONV, decoded(signed)),
     Cause("low and high nibble exchanged", CONV, decoded(nibbles)),
-    Cause("scales of other groups", CONV, decoded(transposed)),
+    Cause("scales of other groups", CONV, decoded(of_others)),
 )

@@ -152,6 +152,53 @@ ANCHORS = np.array([[[10, 13], [16, 30], [33, 23]], [[30, 61], [62, 45], [59, 11
 LEVELS = (numbers((1, 21, 8, 8), 1), numbers((1, 21, 4, 4), 2))
 
 
+def mixed(right: np.ndarray, wrong: np.ndarray, level=1) -> np.ndarray:
+    """The rows of one level wrong, the others right."""
+    first = 3 * 8 * 8
+    return np.concatenate([(wrong if level == 0 else right)[:, :first],
+                           (wrong if level == 1 else right)[:, first:]], 1)  # fmt: skip
+
+
+def output_cases():
+    """Finished predictions, and what ports do to them."""
+    right = port()
+    box, scores, size = right[..., :4], right[..., 4:], np.float32(64)
+    x1y1, x2y2 = box[..., :2] - box[..., 2:] / 2, box[..., :2] + box[..., 2:] / 2
+    corners = np.concatenate([x1y1, x2y2], 2)
+
+    def with_box(other, scores=scores):
+        return np.concatenate([other, scores], 2)
+
+    yield "boxes divided by the input size", with_box(box / size)
+    yield "boxes as corners", with_box(corners)
+    yield "boxes by their top left corner", with_box(np.concatenate([x1y1, box[..., 2:]], 2))
+    yield "boxes as corners, divided by the input size", with_box(corners / size)
+    yield "x and y exchanged", with_box(box[..., [1, 0, 3, 2]])
+    yield (
+        "x and y exchanged, boxes as corners, divided by the input size",
+        with_box(corners[..., [1, 0, 3, 2]] / size),
+    )
+    yield "width and height exchanged", with_box(box[..., [0, 1, 3, 2]])
+    x1y1, x2y2 = np.clip(x1y1, 0, 64), np.clip(x2y2, 0, 64)
+    yield (
+        "boxes clipped to the image",
+        with_box(np.concatenate([(x1y1 + x2y2) / 2, x2y2 - x1y1], 2)),
+    )
+    yield "boxes in whole pixels", with_box(np.rint(box))
+    product = np.concatenate([scores[..., :1], scores[..., :1] * scores[..., 1:]], 2)
+    names = ("", ", boxes as corners", ", boxes divided by the input size")
+    for name, other in zip(names, (box, corners, box / size), strict=True):
+        yield f"scores multiplied by objectness{name}", with_box(other, product)
+    yield (
+        "scores multiplied by objectness, boxes as corners, divided by the input size",
+        with_box(corners / size, product),
+    )
+    turned = np.ascontiguousarray(right.swapaxes(1, 2)).reshape(right.shape)
+    yield "entries before rows (NER) taken as NRE", turned
+    yield "objectness behind the classes", with_box(box, np.roll(scores, -1, 2))
+    yield "scores before boxes", np.concatenate([scores, box], 2)
+
+
 def port(levels=LEVELS, anchors=ANCHORS, strides=(8, 16), **wrong) -> np.ndarray:
     """A decode of its own, element by element, with switches for its mistakes."""
     rows = []
@@ -188,6 +235,21 @@ def decode_cases():
     yield "boxes not multiplied by the stride", port(cells=True)
     yield "rows of the grid in another order", port(last=True)
     yield "levels in another order", port(reverse=True)
+    right = port()
+    yield "grid of one level", mixed(right, port(grid=True))
+    yield "grid of one level", mixed(right, port(half=0.0), level=0)
+    yield "anchors of one level", mixed(right, port(anchors=ANCHORS[::-1]))
+    yield "anchors of one level", mixed(right, port(sides=True), level=0)
+    yield "stride of one level", mixed(right, port(strides=(8, 32)))
+    logits = np.concatenate([right[..., :4], port(raw=True)[..., 4:]], 2)
+    yield "confidences as logits", logits
+    yield "confidences as logits", np.concatenate([logits[..., :5], right[..., 5:]], 2)
+    powers = np.exp(logits[..., 5:])
+    soft = powers / powers.sum(2, keepdims=True)
+    yield "softmax over the classes", np.concatenate([right[..., :5], soft], 2)
+    again = 1 / (1 + np.exp(-right[..., 4:]))
+    yield "sigmoid applied twice", np.concatenate([right[..., :4], again], 2)
+    yield from output_cases()
 
 
 def input_cases():
@@ -352,6 +414,18 @@ def test_the_cause_is_named(case):
 
 def test_every_cause_of_the_catalogue_has_a_case():
     assert {cause.name for cause in CAUSES} == {case[0] for case in CASES}
+
+
+def test_what_no_port_does_to_predictions_stays_unknown():
+    decode = Node("d", "decode", ("a", "b"), {"strides": (8, 16)}, {"anchors": ANCHORS})
+    right = port()
+    assert explain(decode, [given(x) for x in LEVELS], right * np.float32(1.001), PLAIN) is None
+    for place in (np.s_[0, 7, 2], np.s_[0, 7], np.s_[..., 5], np.s_[:, :9]):
+        found = right.copy()
+        found[place] = found[place] * np.float32(0.99)
+        assert explain(decode, [given(x) for x in LEVELS], found, PLAIN) is None
+    for found in (right[:, ::-1], right[..., ::-1], 0 * right + 1, mixed(right, right / 2)):
+        assert explain(decode, [given(x) for x in LEVELS], found.copy(), PLAIN) is None
 
 
 def test_a_wrong_input_tensor_is_explained():

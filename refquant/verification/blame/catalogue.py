@@ -18,6 +18,7 @@ from refquant.verification.blame.decode_causes import DECODE_CAUSES
 from refquant.verification.blame.fit_causes import FIT_CAUSES
 from refquant.verification.blame.input_causes import INPUT_CAUSES
 from refquant.verification.blame.move_causes import MOVE_CAUSES
+from refquant.verification.blame.output_causes import OUTPUT_CAUSES
 from refquant.verification.blame.quant_causes import QUANT_CAUSES
 from refquant.verification.blame.trial import Cause, explained
 from refquant.verification.blame.type_causes import TYPE_CAUSES
@@ -29,6 +30,7 @@ CAUSES: tuple[Cause, ...] = (
     *CONV_CAUSES,
     *MOVE_CAUSES,
     *DECODE_CAUSES,
+    *OUTPUT_CAUSES,
     *QUANT_CAUSES,
     *TYPE_CAUSES,
     *FIT_CAUSES,

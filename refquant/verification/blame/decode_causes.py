@@ -1,10 +1,11 @@
 """Mistakes in the decode: sigmoid, grid, anchors, strides, order of rows (ops/head.py).
 
-Each is the decode with one thing changed, computed in float64. Its bound is ROUNDINGS times the
-largest number of the row: wider than that of a right decode, and far below what a mistake does.
+Each is the decode with one thing changed, at all levels or at one, computed in float64. Its bound
+is ROUNDINGS times the largest number of the row's box, or 1 for scores: wider than that of a right
+decode, and far below what a mistake does. Finished predictions: output_causes.py.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
 from typing import NamedTuple
@@ -22,39 +23,63 @@ ROUNDINGS = 2.0**-19  # of a decode with float32 and H5's sigmoid, relative to e
 class Style(NamedTuple):
     """How a decode is done; the defaults are right."""
 
-    sigmoid: str = "all"  # "none", "boxes", "scores"
+    sigmoid: str = "all"  # what else there is: SIGMOIDS
     half: float = 0.5
     exchange_grid: bool = False
     exchange_sides: bool = False
     size: str = "square"  # "exp", "plain", "twice": (2p)**2, exp(raw), p, 2p
     rows: str = "AHW"
-    anchors: str = ""
-    strided: bool = True
+    strided: float = 1.0  # the stride is this times the right one; 0: there is none
 
 
-def decoded(levels: Inputs, anchors: Array, strides: tuple[int, ...], style: Style) -> Array:
-    """Predictions (N, rows, E) in that style."""
-    parts = [
-        level_of(x.value, a, stride, style)
-        for x, a, stride in zip(levels, anchors, strides, strict=True)
-    ]
-    return np.concatenate(parts, axis=1)
+RIGHT = Style()
 
 
-def level_of(raw: Array, anchors: Array, stride: int, style: Style) -> Array:
+def softmax(raw: Array) -> Array:
+    """Over the classes, (N, A, classes, H, W)."""
+    powers = np.exp(raw - raw.max(axis=2, keepdims=True))
+    return powers / powers.sum(axis=2, keepdims=True)
+
+
+def with_softmax(raw: Array, p: Array) -> Array:
+    return np.concatenate([p[:, :, :5], softmax(raw[:, :, 5:])], axis=2)
+
+
+def raw_at(first: int, last: int | None) -> Callable[[Array, Array], Array]:
+    """p with the entries from first to last as they came, without a sigmoid."""
+
+    def mixed(raw: Array, p: Array) -> Array:
+        y = p.copy()
+        y[:, :, first:last] = raw[:, :, first:last]
+        return y
+
+    return mixed
+
+
+# From the raw entries (N, A, E, H, W) and their sigmoids.
+SIGMOIDS: dict[str, Callable[[Array, Array], Array]] = {
+    "all": lambda raw, p: p,
+    "none": lambda raw, p: raw,
+    "scores": raw_at(0, 4),
+    "boxes": raw_at(4, None),
+    "boxes and classes": raw_at(4, 5),
+    "boxes and objectness": raw_at(5, None),
+    "softmax": with_softmax,
+    "twice": lambda raw, p: sigmoid_math(p),
+    "scores twice": lambda raw, p: np.concatenate([p[:, :, :4], sigmoid_math(p[:, :, 4:])], 2),
+}
+
+
+def level_of(raw: Array, anchors: Array, stride: float, style: Style = RIGHT) -> Array:
+    """The rows (N, A*H*W, E) of a level: raw (N, A*E, H, W), anchors (A, 2)."""
     N, channels, H, W = raw.shape
     A = len(anchors)
     raw = raw.reshape(N, A, channels // A, H, W)
-    p = sigmoid_math(raw)
-    y = (raw if style.sigmoid == "none" else p).copy()
-    if style.sigmoid == "boxes":
-        y[:, :, 4:] = raw[:, :, 4:]
-    elif style.sigmoid == "scores":
-        y[:, :, :4] = raw[:, :, :4]
+    y = SIGMOIDS[style.sigmoid](raw, sigmoid_math(raw)).copy()
     column, row = np.meshgrid(np.arange(W), np.arange(H))
     if style.exchange_grid:
         column, row = row, column
-    box, scale = y[:, :, :4].copy(), stride if style.strided else 1
+    box, scale = y[:, :, :4].copy(), stride * style.strided if style.strided else 1.0
     y[:, :, 0] = (2 * box[:, :, 0] - style.half + column) * scale
     y[:, :, 1] = (2 * box[:, :, 1] - style.half + row) * scale
     side = {
@@ -69,71 +94,142 @@ def level_of(raw: Array, anchors: Array, stride: int, style: Style) -> Array:
     return y.transpose(order).reshape(N, -1, channels // A)
 
 
-def styled(*styles: Style) -> Callable[[Node, Inputs], Iterator[Trial]]:
-    def trials(node: Node, inputs: Inputs) -> Iterator[Trial]:
+class Levels(NamedTuple):
+    """What a decode takes: raw maps, anchors (L, A, 2), strides."""
+
+    raw: Sequence[Array]
+    anchors: Array
+    strides: tuple[int, ...]
+
+    def rows(self, style: Style = RIGHT) -> list[Array]:
+        """The rows of each level, decoded in a style."""
+        return [
+            level_of(raw, a, stride, style)
+            for raw, a, stride in zip(self.raw, self.anchors, self.strides, strict=True)
+        ]
+
+
+def levels_of(node: Node, inputs: Inputs) -> Levels:
+    """The levels of a decode, from its inputs."""
+    anchors = np.asarray(array_of(node.arrays["anchors"]), np.float64)
+    return Levels([x.value for x in inputs], anchors, node.attributes["strides"])
+
+
+Predictions = Callable[[Levels], Iterator[Array]]
+
+
+def styled(*styles: Style) -> Predictions:
+    """All levels in a style."""
+
+    def predictions(levels: Levels) -> Iterator[Array]:
         for style in styles:
-            for anchors in anchor_sets(node, style):
-                value = decoded(inputs, anchors, node.attributes["strides"], style)
-                yield trial(node, inputs, value)
+            yield np.concatenate(levels.rows(style), axis=1)
+
+    return predictions
+
+
+def with_anchors(change: Callable[[Levels], Iterator[Array]]) -> Predictions:
+    """All levels, with other anchors (L, A, 2)."""
+
+    def predictions(levels: Levels) -> Iterator[Array]:
+        for anchors in change(levels):
+            yield np.concatenate(levels._replace(anchors=anchors).rows(), axis=1)
+
+    return predictions
+
+
+def orders(count: int) -> Iterator[list[int]]:
+    """Every order but the right one."""
+    yield from (list(o) for o in permutations(range(count)) if list(o) != sorted(o))
+
+
+def anchor_orders(levels: Levels) -> Iterator[Array]:
+    yield from (levels.anchors[:, order] for order in orders(levels.anchors.shape[1]))
+
+
+def anchors_of_levels(levels: Levels) -> Iterator[Array]:
+    yield from (levels.anchors[order] for order in orders(len(levels.anchors)))
+
+
+def anchors_in_cells(levels: Levels) -> Iterator[Array]:
+    strides = np.array(levels.strides, float)[:, None, None]
+    yield from (levels.anchors / strides, levels.anchors * strides)
+
+
+def anchors_of_one(levels: Levels) -> Iterator[Array]:
+    """One level with another's anchors, its own in another order, or their sides exchanged."""
+    for i, own in enumerate(levels.anchors):
+        others = [levels.anchors[j] for j in range(len(levels.anchors)) if j != i]
+        others += [own[order] for order in orders(len(own))] + [own[:, ::-1]]
+        others += [own / levels.strides[i], own * levels.strides[i], own / 2, own * 2]
+        for other in others:
+            yield np.concatenate([levels.anchors[:i], other[None], levels.anchors[i + 1 :]])
+
+
+def one_level(*styles: Style) -> Predictions:
+    """One level in a style, the others right."""
+
+    def predictions(levels: Levels) -> Iterator[Array]:
+        right = levels.rows()
+        for i, (raw, anchors, stride) in enumerate(
+            zip(levels.raw, levels.anchors, levels.strides, strict=True)
+        ):
+            for style in styles:
+                other = level_of(raw, anchors, stride, style)
+                yield np.concatenate([*right[:i], other, *right[i + 1 :]], axis=1)
+
+    return predictions
+
+
+def level_order(levels: Levels) -> Iterator[Array]:
+    """Rows of the levels in another order."""
+    rows = levels.rows()
+    yield from (np.concatenate([rows[i] for i in o], axis=1) for o in orders(len(rows)))
+
+
+def trials_of(predictions: Predictions) -> Callable[[Node, Inputs], Iterator[Trial]]:
+    """The trials of a decode whose results are those predictions."""
+
+    def trials(node: Node, inputs: Inputs) -> Iterator[Trial]:
+        carried = max(float(x.bound.max()) for x in inputs)
+        for value in predictions(levels_of(node, inputs)):
+            y = Enclosed(value, (ROUNDINGS + carried) * magnitudes(value))
+            yield Trial(replace(node, op="concat", attributes={}), [y])
 
     return trials
 
 
-def trial(node: Node, inputs: Inputs, value: Array) -> Trial:
-    """The trial whose result is `value`, up to the roundings of a decode."""
-    carried = max(float(x.bound.max()) for x in inputs)
-    largest = abs(value).max(axis=2, keepdims=True)
-    bound = np.broadcast_to((ROUNDINGS + carried) * largest + ROUNDINGS, value.shape)
-    return Trial(replace(node, op="concat", attributes={}), [Enclosed(value, bound)])
+def magnitudes(value: Array) -> Array:
+    """What roundings are relative to: of a box its largest number, of a score 1 or itself."""
+    largest = np.maximum(1, abs(value))
+    largest[..., :4] = largest[..., :4].max(axis=2, keepdims=True)
+    return largest
 
 
-def anchor_sets(node: Node, style: Style) -> Iterator[Array]:
-    """The anchors (L, A, 2), or what a mistake with them gives."""
-    anchors = np.asarray(array_of(node.arrays["anchors"]), np.float64)
-    strides = np.array(node.attributes["strides"], float)[:, None, None]
-    if style.anchors == "levels":
-        yield from (
-            anchors[list(o)] for o in permutations(range(len(anchors))) if list(o) != sorted(o)
-        )
-    elif style.anchors == "order":
-        A = anchors.shape[1]
-        yield from (anchors[:, list(o)] for o in permutations(range(A)) if list(o) != sorted(o))
-    elif style.anchors == "cells":
-        yield from (anchors / strides, anchors * strides)
-    else:
-        yield anchors
-
-
-def level_order(node: Node, inputs: Inputs) -> Iterator[Trial]:
-    """Rows of the levels in another order."""
-    anchors = next(anchor_sets(node, Style()))
-    levels = [
-        level_of(x.value, a, stride, Style())
-        for x, a, stride in zip(inputs, anchors, node.attributes["strides"], strict=True)
-    ]
-    for order in permutations(range(len(levels))):
-        if list(order) != sorted(order):
-            yield trial(node, inputs, np.concatenate([levels[i] for i in order], axis=1))
-
-
-def cause(name: str, *styles: Style) -> Cause:
-    return Cause(name, ("decode",), styled(*styles))
-
-
-DECODE_CAUSES = (
-    cause(
-        "sigmoid missing in the decode", *(Style(sigmoid=k) for k in ("none", "boxes", "scores"))
+ONE_GRID = (Style(exchange_grid=True), Style(half=0.0), Style(half=1.0), Style(half=-0.5))
+DECODES: tuple[tuple[str, Predictions], ...] = (
+    ("sigmoid missing in the decode", styled(Style("none"), Style("scores"))),
+    (
+        "confidences as logits",
+        styled(Style("boxes"), Style("boxes and classes"), Style("boxes and objectness")),
     ),
-    cause("grid without its half cell", Style(half=0.0), Style(half=1.0), Style(half=-0.5)),
-    cause("grid order: x and y exchanged", Style(exchange_grid=True)),
-    cause("anchor width and height exchanged", Style(exchange_sides=True)),
-    cause("anchor order within a level", Style(anchors="order")),
-    cause("anchors of another level", Style(anchors="levels")),
-    cause("anchors in cells for pixels", Style(anchors="cells")),
-    cause(
-        "width and height of another formula", *(Style(size=k) for k in ("exp", "plain", "twice"))
+    ("softmax over the classes", styled(Style("softmax"))),
+    ("sigmoid applied twice", styled(Style("twice"), Style("scores twice"))),
+    ("grid without its half cell", styled(*ONE_GRID[1:])),
+    ("grid order: x and y exchanged", styled(Style(exchange_grid=True))),
+    ("grid of one level", one_level(*ONE_GRID)),
+    ("anchor width and height exchanged", styled(Style(exchange_sides=True))),
+    ("anchor order within a level", with_anchors(anchor_orders)),
+    ("anchors of another level", with_anchors(anchors_of_levels)),
+    ("anchors in cells for pixels", with_anchors(anchors_in_cells)),
+    ("anchors of one level", with_anchors(anchors_of_one)),
+    (
+        "width and height of another formula",
+        styled(*(Style(size=k) for k in ("exp", "plain", "twice"))),
     ),
-    cause("boxes not multiplied by the stride", Style(strided=False)),
-    cause("rows of the grid in another order", Style(rows="HWA"), Style(rows="AWH")),
-    Cause("levels in another order", ("decode",), level_order),
+    ("boxes not multiplied by the stride", styled(Style(strided=0.0))),
+    ("stride of one level", one_level(*(Style(strided=k) for k in (0.0, 0.5, 2.0)))),
+    ("rows of the grid in another order", styled(Style(rows="HWA"), Style(rows="AWH"))),
+    ("levels in another order", level_order),
 )
+DECODE_CAUSES = tuple(Cause(name, ("decode",), trials_of(made)) for name, made in DECODES)

@@ -2,8 +2,8 @@
 
 They are seen at the input tensor, if the other side gives it, otherwise at the first node, which
 is tried with a wrongly prepared input. Each changes x, the golden's input, to numbers that are
-known exactly, but for two, which would need the picture itself. These are seen at the tensor alone,
-and by evidence: it is a picture, every number a multiple of 1/255, and
+known exactly, but for two, which would need the picture itself. These are seen at the tensor
+alone, by evidence: it is a picture, every number a multiple of 1/255, and
 
     stretched            rms(found - stretched x) <= ALIKE * std(x), and at most half of
                          rms(found - x): the inside of the bars, resized to the whole      (1)

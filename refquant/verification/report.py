@@ -85,7 +85,8 @@ class Report:
     first_wrong : str or None
         The name of the first wrong node.
     cause : str or None
-        The usual mistake that explains it; None where none does, or none was sought.
+        The usual mistake that explains it, or, where nothing is wrong, the first implausible
+        node; None where none does, or none was sought.
     rows : sequence of NodeRow
         One for each node that was judged, in the order of the graph, the input first.
     unused : sequence of str

@@ -26,6 +26,7 @@ from refquant.formats.hdf5.content_hash import content_sha256
 from refquant.formats.hdf5.node_json import group_of
 from refquant.graph.graph import INPUT, Model
 from refquant.graph.shapes import predictions_of, shapes_of
+from refquant.verification.blame.far_causes import with_far_cause
 from refquant.verification.declared import Declared
 from refquant.verification.evidence import weighed
 from refquant.verification.golden.file import Golden, open_golden
@@ -35,7 +36,7 @@ from refquant.verification.rows import Verification
 from refquant.verification.tensors.files import tensors_of
 from refquant.verification.tensors.tensor import Tensor
 from refquant.verification.variants import VARIANTS
-from refquant.verification.verdict import WRONG, Verdict, of_whole
+from refquant.verification.verdict import IMPLAUSIBLE, WRONG, Verdict, of_whole
 
 
 def verify(
@@ -141,6 +142,8 @@ def verify(
         rows = list(verification.rows(blame))
         if variants:
             rows = weighed(rows, checked, x, verification.outputs, declared, variants)
+        if variants and blame:
+            rows = with_far_cause(rows, checked, x, verification.tensor, declared)
     used = {match.tensor.name for match in matches.values()}
     return report(rows, declared, [t.name for t in tensors if t.name not in used])
 
@@ -213,5 +216,7 @@ def report(rows: Sequence[NodeRow], declared: Declared, unused: Sequence[str]) -
     """The whole of the rows."""
     word, ground = of_whole([Verdict(row["verdict"], row["decided_by"]) for row in rows])
     wrong = [row for row in rows if row["verdict"] == WRONG]
-    first, cause = (wrong[0]["node"], wrong[0].get("cause")) if wrong else (None, None)
+    first = wrong[0]["node"] if wrong else None
+    far = [row for row in rows if row["verdict"] == IMPLAUSIBLE and row.get("cause")]
+    cause = next((row.get("cause") for row in wrong or far), None)
     return Report(word, declared.hypotheses(), first, cause, rows, unused, ground)

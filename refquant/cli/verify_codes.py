@@ -5,9 +5,9 @@ from typing import Any
 
 from refquant.cli.common import print_json, say, table
 from refquant.formats.catalogue import load_model
-from refquant.verification.codes import EQUAL, NOT_GIVEN, compare_codes
+from refquant.verification.codes import NOT_GIVEN, compare_codes
 from refquant.verification.tensors.files import integers_of
-from refquant.verification.verdict import of_codes
+from refquant.verification.verdict import CONSISTENT, WRONG, of_codes
 
 
 def verdict_of_codes(options: argparse.Namespace) -> str:
@@ -15,9 +15,8 @@ def verdict_of_codes(options: argparse.Namespace) -> str:
     rows = compare_codes(
         load_model(options.golden), load_model(options.codes), integers_of(options.other)
     )
-    same = {EQUAL: True, NOT_GIVEN: None}
-    verdict, ground = of_codes(same.get(row["explanation"], False) for row in rows)
-    wrong = next((row for row in rows if row["explanation"] not in same), None)
+    verdict, ground = of_codes(row["verdict"] for row in rows)
+    wrong = next((row for row in rows if row["verdict"] == WRONG), None)
     first, cause = (wrong["node"], wrong["explanation"]) if wrong else (None, None)
     if options.json:
         found = {"verdict": verdict, "decided_by": ground, "first_wrong": first, "cause": cause}
@@ -33,6 +32,12 @@ def show_codes(rows: list[dict[str, Any]], every: bool) -> None:
     keys = ("node", "codes", "differ", "largest", "scales", "explanation")
     given = [row for row in rows if every or row["explanation"] != NOT_GIVEN]
     header = ("layer", *keys[1:])
-    say(table([[str(row.get(key, "-")) for key in keys] for row in given], header))
+    say(table([[text_of(row, key) for key in keys] for row in given], header))
     if len(given) < len(rows):
         say(f"\n{len(rows) - len(given)} layers not given")
+
+
+def text_of(row: dict[str, Any], key: str) -> str:
+    """A cell; an explanation that is a convention says so."""
+    conventional = key == "explanation" and row["verdict"] == CONSISTENT and row.get("ties")
+    return f"{row[key]} (at exact ties only)" if conventional else str(row.get(key, "-"))

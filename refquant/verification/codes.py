@@ -17,6 +17,15 @@ first of these that gives all of their codes from w (else "unknown"):
 
 The codes of (2) to (4) come from their own scale and zero point: what the scale should be is a
 separate question, answered by `scales` in the row. Equal codes are explained by it alone.
+
+Two differences are conventions, named and not wrong, alone or together, where the zero points are
+ours:
+
+    ties     each code that is not rint(w / s) + z is its other neighbour at an exact tie,
+             2 w = k s with k odd, a product that float64 holds exactly: the paper prints
+             round(w / s + z), ONNX rint(w / s) + z, others round halves away from 0        (6)
+    scale    theirs is ours, or the float32 below it: a scale rounded to nearest; ours is
+             rounded up, so that no weight lies beyond the last level                       (7)
 """
 
 import math
@@ -33,9 +42,11 @@ from refquant.graph.graph import Model
 from refquant.quant.granularity import GRANULARITIES
 from refquant.quant.tensor import QuantizedTensor
 from refquant.verification.variants import rounded
+from refquant.verification.verdict import CONSISTENT, UNDECIDED, WRONG
 
 Array = NDArray[Any]
 EQUAL, NOT_GIVEN = "equal", "not given"
+NEAREST = "scale rounded to nearest instead of up"
 
 
 def half_away(x: Array) -> Array:
@@ -91,9 +102,36 @@ def compare_layer(
     row |= {"differ": int((off > 0).sum()), "largest": int(off.max())}
     row["scales"] = scales_text(scale, own_scale)
     row["zero_points"] = int((zero != own_zero).sum())
-    if not row["differ"]:
-        return {**row, "explanation": of_equal_codes(row)}
-    return {**row, "explanation": explanation(w, ours, codes, scale, zero, own_scale)}
+    what = explanation(w, ours, codes, scale, zero, own_scale) if row["differ"] else ""
+    what = what or of_equal_codes(row)
+    if what == EQUAL or row["zero_points"] or not is_nearest(scale, own_scale):
+        return {**row, "explanation": what, "verdict": CONSISTENT if what == EQUAL else WRONG}
+    rows = ours.grouping.to_rows(np.asarray(w, np.float32))
+    ties, others = at_ties(rows, codes, scale, zero, ours.bits)
+    conventional = not others or not row["differ"]
+    row |= {"ties": ties, "verdict": CONSISTENT if conventional else WRONG}
+    if not conventional or np.array_equal(scale, own_scale):
+        return {**row, "explanation": what}
+    return {**row, "explanation": f"{NEAREST}; ties: {what}" if ties else NEAREST}
+
+
+def is_nearest(scale: Array, own: Array) -> bool:
+    """Rule (7): each scale is ours, or the float32 below it."""
+    below = np.nextafter(own.astype(np.float32), np.float32(0)).astype(np.float64)
+    return bool(((scale == own) | (scale == below)).all())
+
+
+def at_ties(rows: Array, codes: Array, scale: Array, zero: Array, bits: int) -> tuple[int, int]:
+    """Rule (6): how many codes are the other neighbour of a tie; how many are off otherwise."""
+    x = rows.astype(np.float64)
+    exact = x / scale
+    steps = np.rint(2 * exact)
+    tie = (steps % 2 == 1) & (2 * x == steps * scale)
+    top = 2**bits - 1
+    due = np.clip(np.rint(exact) + zero, 0, top)
+    off = codes != due
+    other = tie & (codes == np.clip(steps + 2 * zero - due, 0, top))
+    return int((off & other).sum()), int((off & ~other).sum())
 
 
 def codes_of(
@@ -177,7 +215,8 @@ def other_granularity(ours: QuantizedTensor, groups: int) -> dict[str, Any]:
     expected = ours.codes.shape[0]
     text = f"{groups} scales, ours are {expected} ({ours.granularity})"
     found = f"granularity: {' or '.join(fits)}" if fits else "unknown"
-    return {"differ": None, "largest": None, "scales": text, "explanation": found}
+    row = {"differ": None, "largest": None, "scales": text}
+    return {**row, "explanation": found, "verdict": WRONG}
 
 
 def compare_codes(
@@ -195,7 +234,8 @@ def compare_codes(
         keys = ("codes", "scale", "zero_point")
         own = {k: theirs[f"{node.name}.{k}"] for k in keys if f"{node.name}.{k}" in theirs}
         if not {"codes", "scale"} <= set(own):
-            rows.append({"node": node.name, "codes": weight.codes.size, "explanation": NOT_GIVEN})
+            row = {"node": node.name, "codes": weight.codes.size, "explanation": NOT_GIVEN}
+            rows.append({**row, "verdict": UNDECIDED})
             continue
         w = original(model, node.name, weight.shape)
         rows.append(compare_layer(node.name, w, weight, own))

@@ -47,7 +47,8 @@ network (evidence.py, variants.py):
 The whole takes the gravest verdict of its nodes: wrong, implausible, undecided, consistent; where
 no node has one, it is undecided (19). One ground is enough to be wrong, the strongest; consistent
 is no stronger than the weakest of the nodes (20). The codes of a quantizer (codes.py) are wrong
-where those of a layer are not equal to ours, else undecided where a layer is not given (21).
+where those of a layer are not ours, but for conventions, else undecided where a layer is not
+given (21).
 
 What the grounds prove, and what they do not:
 
@@ -236,9 +237,9 @@ def ground_of(word: str, grounds: Collection[str | None]) -> str | None:
     return in_order[0] if word == WRONG else in_order[-1]
 
 
-def of_codes(equal: Iterable[bool | None]) -> Whole:
-    """Rule (21): whether the codes of each layer are ours, None where they are not given."""
-    found = set(equal)
-    if False in found:
+def of_codes(layers: Iterable[str]) -> Whole:
+    """Rule (21): the verdicts of the layers, wrong, undecided where not given, or consistent."""
+    found = set(layers)
+    if WRONG in found:
         return Whole(WRONG, DEFINITION)
-    return Whole(UNDECIDED, None) if None in found else Whole(CONSISTENT, DEFINITION)
+    return Whole(UNDECIDED, None) if UNDECIDED in found else Whole(CONSISTENT, DEFINITION)

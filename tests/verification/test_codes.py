@@ -35,6 +35,41 @@ def test_codes_of_a_worked_example():
     assert row["largest"] == 1
     assert row["explanation"] == "rounding half away from zero"
     assert row["scales"] == "equal"
+    assert (row["ties"], row["verdict"]) == (2, "consistent")  # 0.5 and 2.5 are ties
+
+
+def test_a_sum_with_an_odd_zero_point_rounds_ties_the_other_way():
+    # round(w + 1), half to even: 1.5 is 2, 2.5 is 2, 3.5 is 4; ours is rint(w) + 1: 1, 3, 3.
+    row = compare_layer("a", W, ours(), theirs([[0, 1, 2, 2, 4, 15]], [1.0], [1]))
+    assert row["explanation"] == "rounding half to even of the sum with the zero point"
+    assert (row["differ"], row["ties"], row["verdict"]) == (3, 3, "consistent")
+
+
+def test_a_code_beside_a_tie_is_wrong():
+    w = W.copy()
+    w[0, 2] = np.nextafter(np.float32(0.5), np.float32(0))  # no tie any more
+    row = compare_layer("a", w, ours(w), theirs([[0, 1, 2, 3, 4, 15]], [1.0], [1]))
+    assert (row["differ"], row["ties"], row["verdict"]) == (2, 1, "wrong")
+    row = compare_layer("a", W, ours(), theirs([[0, 1, 3, 3, 3, 15]], [1.0], [1]))
+    assert (row["ties"], row["verdict"]) == (0, "wrong")  # two codes off at a tie
+
+
+def test_a_scale_rounded_to_nearest_is_named_and_not_wrong():
+    w, tensor, rows, scale, zero = random_case()
+    below = np.nextafter(scale.astype(np.float32), np.float32(0)).astype(float)
+    nearest = np.where(np.arange(8)[:, None] % 2, below, scale)
+    w.reshape(8, -1)[1, 5] = np.float32(below[1, 0] * 2.5)  # rounds up by ours, is a tie by theirs
+    rows = w.reshape(8, -1).astype(float)
+    tensor = ours(w)
+    found = theirs(clipped(np.rint(rows / nearest) + zero), nearest, zero)
+    row = compare_layer("a", w, tensor, found)
+    assert row["explanation"] == "scale rounded to nearest instead of up"
+    assert row["verdict"] == "consistent"
+    other = theirs(clipped(np.rint(rows / nearest) + zero), nearest, zero + 1)
+    assert compare_layer("a", w, tensor, other)["verdict"] == "wrong"
+    two_below = np.nextafter(below.astype(np.float32), np.float32(0)).astype(float)
+    other = theirs(tensor.codes, two_below, zero)
+    assert compare_layer("a", w, tensor, other)["verdict"] == "wrong"
 
 
 def test_equal_codes_are_equal():

@@ -145,9 +145,10 @@ def test_the_whole_is_as_grave_as_its_gravest_node(nodes, whole):  # (19), (20)
 
 
 def test_codes_are_ours_or_not():  # (21)
-    assert verdict.of_codes([True, True]) == ("consistent", "definition")
-    assert verdict.of_codes([True, None]) == ("undecided", None)
-    assert verdict.of_codes([True, None, False]) == ("wrong", "definition")
+    ours, none, wrong = "consistent", "undecided", "wrong"
+    assert verdict.of_codes([ours, ours]) == ("consistent", "definition")
+    assert verdict.of_codes([ours, none]) == ("undecided", None)
+    assert verdict.of_codes([ours, none, wrong]) == ("wrong", "definition")
 
 
 @pytest.fixture(scope="module")

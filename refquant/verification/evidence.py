@@ -78,9 +78,9 @@ def of_network(row: NodeRow, largest: float, variants: int) -> Measure:
 def with_evidence(row: NodeRow, measure: Measure, of: str) -> NodeRow:
     """The row with k, and with the verdict that it gives."""
     k, count = measure.k, measure.variants
-    verdict = weigh(k, not row["nonfinite"], measure.as_sharp)
+    verdict = weigh(k, not row["nonfinite"], measure.near)
     evidence: dict[str, Any] = {
-        "says": says(k),
+        "says": says(k, measure.near),
         "of": of,
         "largest": measure.largest if np.isfinite(measure.largest) else None,
         "k": k,

@@ -30,7 +30,8 @@ from refquant.verification.verdict import by_channel
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-DRAWS = 4
+DRAWS = 8
+ROOM = 1.5  # so few variants have not yet been as far off as they can be
 MOST_WORK = 1 << 26
 
 
@@ -42,6 +43,7 @@ class Measure(NamedTuple):
     largest: float
     sharp: float
     variants: int
+    room: float = 1.0
 
     @property
     def k(self) -> float | None:
@@ -51,9 +53,9 @@ class Measure(NamedTuple):
         return min(self.own / self.largest, float(np.finfo(float).max))
 
     @property
-    def as_sharp(self) -> bool:
-        """Whether y^ is no farther off than a variant with float32 sums."""
-        return self.own <= self.sharp < np.inf
+    def near(self) -> bool:
+        """Whether y^ is no farther off than `room` times a variant with float32 sums."""
+        return self.own <= self.room * self.sharp < np.inf
 
 
 def measure_of(
@@ -73,7 +75,8 @@ def measure_of(
                 for y, pixels in variants_of(node, x, narrower)
             ]
     sharp = max(shares[True])
-    return Measure(own, max(sharp, *shares[False], 0.0), sharp, sum(map(len, shares.values())))
+    count = sum(len(part) for part in shares.values())
+    return Measure(own, max(sharp, *shares[False], 0.0), sharp, count, ROOM)
 
 
 def share(off: Float64, scale: Float64) -> float:

@@ -13,7 +13,8 @@ Names, in this order:
     order       all that is left, if the sequences of shapes are the same                    (5)
     shape       the decoded predictions (N, rows, E), if one tensor has their shape          (6)
 A tensor that (1) to (3) give to a node stays with it even if its shape is wrong: then the node is
-wrong. (4) to (6) take only tensors of the right shape, and each tensor once.
+wrong. (4) to (6) take only tensors of the right shape, and each tensor once; (5) and (6) none that
+is a copy of another one in another type (tensors/tensor.py).
 
 Layouts of a map (N, C, H, W), N may be left out where it is 1:
     NCHW, NHWC, NAHWE (heads: (N, A, H, W, E), A * E = C);   of predictions (N, rows, E): NRE, NER
@@ -111,7 +112,7 @@ def match_all(
     rest = [tensor for tensor in tensors if tensor.name not in taken]
     for rule in (scoped, ordered, decoded):
         missing = [node for node in nodes if node.name not in found]
-        new = rule(missing, rest)
+        new = rule(missing, rest if rule is scoped else [t for t in rest if not t.copy])
         found |= new
         rest = [tensor for tensor in rest if tensor.name not in {t.name for t, _ in new.values()}]
     return with_layouts(nodes, found, layout)

@@ -64,4 +64,4 @@ def verdict_of(
     if row["verdict"] != UNDECIDED or row["basis"] != "local":
         return Verdict(row["verdict"], row["decided_by"], row["note"])
     measure = measure_of(node, inputs, found, declared)
-    return weigh(measure.k, bool(np.isfinite(found).all()), measure.as_sharp)
+    return weigh(measure.k, bool(np.isfinite(found).all()), measure.near)

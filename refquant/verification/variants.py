@@ -4,8 +4,9 @@ One variant of a convolution permutes its input channels at random, cuts them in
 of pieces, adds each piece by a matrix product (the BLAS's own order), then the pieces and the bias
 in random order. Every SiLU takes one of three formulas:
     x * s,  s = 1 / (1 + exp(-x)),  also as a quotient,  or  s = tanh(x / 2) / 2 + 1 / 2    (1)
-Values are rounded to the declared storage type after every node, weights before, a bias before or
-not; partial sums to the declared accumulator, piece by piece. What else is declared is done, too:
+Values are rounded to the declared storage type after every node, weights before; a bias, sums
+before the bias and before an activation, and the sigmoid or slope in it are, or are not; partial
+sums to the declared accumulator, piece by piece. What else is declared is done, too:
     algorithm any      one of direct sums, Winograd F(2,3), F(4,3), FFT (algorithms.py)     (2)
     not folded         (sum + B) - B with B the magnitude of the bias, and sums with w + W
                        less those with W, of which W is that of the weight (RepConv)        (3)
@@ -86,10 +87,11 @@ def computed(
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         if node.op == "conv":
             z = convolved(node, inputs[0], declared, rng)
+            z = rounded(z, declared.storage) if rng.integers(2) else z
             name = node.attributes["activation"]
-            return silu(z, declared, rng) if name == "silu" else leaky(z) if name == "leaky" else z
-        if node.op == "silu":
-            return silu(inputs[0], declared, rng)
+            return activated(name, z, declared, rng)
+        if node.op in ("silu", "leaky"):
+            return activated(node.op, inputs[0], declared, rng)
         if node.op == "add":
             inputs = [inputs[i] for i in rng.permutation(len(inputs))]
         if node.op in ("decode", "sigmoid") and is_coarse(declared):
@@ -111,9 +113,12 @@ def convolved(node: Node, x: Float32, declared: Declared, rng: np.random.Generat
         offset = array_of(node.arrays["bias_magnitude"]).astype(np.float32)[:, None, None]
         terms += [offset, -offset]
     total = np.zeros_like(terms[1])
-    for k in rng.permutation(len(terms)):
+    order = rng.permutation(len(terms))
+    if declared.storage != "float32" and rng.integers(2):  # the bias is added to what was stored
+        bias, order = terms[0], order[order != 0]
+    for k in order:
         total = rounded(total + terms[k], declared.accumulator)
-    return total
+    return rounded(total, declared.storage) + bias if len(order) < len(terms) else total
 
 
 def bias_of(node: Node, declared: Declared, rng: np.random.Generator) -> Float32:
@@ -144,10 +149,23 @@ def parts(
         yield rounded(part.transpose(0, 3, 1, 2), declared.accumulator)
 
 
+def activated(name: str, z: Float32, declared: Declared, rng: np.random.Generator) -> Float32:
+    """An activation by its name, or none."""
+    if name == "silu":
+        return silu(z, declared, rng)
+    if name != "leaky":
+        return z
+    slope = np.full(1, 0.1, np.float32)  # rounded to the storage type, or not
+    return np.where(z > 0, z, (rounded(slope, declared.storage) if rng.integers(2) else slope) * z)
+
+
 def silu(x: Float32, declared: Declared, rng: np.random.Generator) -> Float32:
     """Equation (1), one of three, or (4)."""
     one, half = np.float32(1), np.float32(0.5)
     kind = rng.integers(3)
+    if declared.storage != "float32" and rng.integers(2):
+        x = rounded(x, declared.storage)
+        return x * rounded(one / (one + np.exp(-x)), declared.storage)
     if is_coarse(declared):
         return x * coarse_sigmoid(x, declared, rng)
     if kind == 0:
@@ -175,10 +193,6 @@ def shifted(x: Float32, declared: Declared, rng: np.random.Generator) -> Float32
     """Inputs of right sigmoids that give the coarse ones of (4), but for the ends."""
     s = np.clip(coarse_sigmoid(x, declared, rng).astype(np.float64), 1e-12, 1 - 1e-12)
     return np.log(s / (1 - s)).astype(np.float32)
-
-
-def leaky(x: Float32) -> Float32:
-    return np.where(x > 0, x, np.float32(0.1) * x)
 
 
 def rounded(x: Float32, name: str) -> Float32:

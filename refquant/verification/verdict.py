@@ -40,8 +40,8 @@ network (evidence.py, variants.py):
 
     a variant overflows, or none deviates: there is no k           undecided               (15)
     k > IMPLAUSIBLE_K                                              implausible   evidence  (16)
-    y^ is finite and no farther off than a variant with sums in
-    float32 (of the node), or than any variant (of the network)    consistent    evidence  (17)
+    y^ is finite, and near: k <= 1 of the network; of the node at
+    most 1.5 times as far off as variants with float32 sums        consistent    evidence  (17)
     otherwise                                                      undecided               (18)
 
 The whole takes the gravest verdict of its nodes: wrong, implausible, undecided, consistent; where
@@ -204,22 +204,22 @@ def admits_zeros(enclosed: Enclosed) -> bool:
     return bool(enclosed.value.any() and (abs(enclosed.value) <= enclosed.bound).all())
 
 
-def weigh(k: float | None, finite: bool, sharp: bool = True) -> Verdict:
-    """Rules (15) to (18); sharp if y^ is as near as variants with float32 sums."""
+def weigh(k: float | None, finite: bool, near: bool) -> Verdict:
+    """Rules (15) to (18)."""
     if k is None:
         return Verdict(UNDECIDED)  # (15)
     if k > IMPLAUSIBLE_K:
         return Verdict(IMPLAUSIBLE, EVIDENCE)  # (16)
-    if k <= 1 and finite and sharp:
+    if near and finite:
         return Verdict(CONSISTENT, EVIDENCE)  # (17)
     return Verdict(UNDECIDED)  # (18)
 
 
-def says(k: float | None) -> str | None:
-    """What evidence alone says of k, whatever the verdict is."""
-    if k is None or 1 < k <= IMPLAUSIBLE_K:
+def says(k: float | None, near: bool) -> str | None:
+    """What evidence alone says, whatever the verdict is."""
+    if k is None:
         return None
-    return PLAUSIBLE if k <= 1 else IMPLAUSIBLE
+    return IMPLAUSIBLE if k > IMPLAUSIBLE_K else PLAUSIBLE if near or k <= 1 else None
 
 
 def of_whole(nodes: Collection[Verdict]) -> Whole:

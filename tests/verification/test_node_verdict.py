@@ -126,7 +126,7 @@ def test_a_wider_declaration_is_never_graver():
 
 def test_evidence_of_a_node_knows_the_declared_arithmetic():
     node, x = layer()
-    assert measure_of(node, [given(x)], by(node, x, "winograd4"), ANY).as_sharp
+    assert measure_of(node, [given(x)], by(node, x, "winograd4"), ANY).near
     assert measure_of(node, [given(x)], by(node, x, "winograd4"), Declared()).k > 2
     coarse = Declared(sigmoid=(1e-3, 4.0))
     z = conv_math(x, node.arrays["weight"], node.arrays["bias"], padding=1)

@@ -12,6 +12,7 @@ from refquant.verification import verdict
 from refquant.verification.declared import Declared
 from refquant.verification.enclosed import Enclosed
 from refquant.verification.golden.record import record_golden
+from refquant.verification.local_evidence import Measure
 from refquant.verification.report import Report
 from refquant.verification.verdict import Verdict, Whole, excess_of, judge, of_whole, weigh
 from refquant.verification.verify import verify
@@ -109,15 +110,26 @@ def test_a_bound_that_zeros_would_keep_proves_nothing():  # (12), (14)
 
 
 def test_evidence_of_worked_examples():  # (15) to (18)
-    assert weigh(None, finite=True)[:2] == ("undecided", None)
-    assert weigh(8.1, finite=True)[:2] == ("implausible", "evidence")
-    assert weigh(8.0, finite=True)[:2] == ("undecided", None)
-    assert weigh(1.0, finite=True)[:2] == ("consistent", "evidence")
-    assert weigh(1.0, finite=False)[:2] == ("undecided", None)
-    assert weigh(1.0, finite=True, sharp=False)[:2] == ("undecided", None)
-    assert [verdict.says(k) for k in (None, 1.0, 1.1, 8.0, 8.1)] == [
+    assert weigh(None, True, near=True)[:2] == ("undecided", None)
+    assert weigh(8.1, True, near=False)[:2] == ("implausible", "evidence")
+    assert weigh(8.0, True, near=False)[:2] == ("undecided", None)
+    assert weigh(1.0, True, near=True)[:2] == ("consistent", "evidence")
+    assert weigh(1.0, False, near=True)[:2] == ("undecided", None)
+    assert weigh(1.0, True, near=False)[:2] == ("undecided", None)  # sums in a narrow type
+    assert [verdict.says(k, near=False) for k in (None, 1.0, 1.1, 8.0, 8.1)] == [
         None, "plausible", None, None, "implausible",
     ]  # fmt: skip
+    assert verdict.says(1.4, near=True) == "plausible"
+
+
+def test_near_of_worked_examples():  # (17)
+    assert Measure(1.0, 1.0, 1.0, 32).near
+    assert not Measure(1.1, 1.0, 1.0, 32).near
+    assert Measure(1.5, 9.0, 1.0, 12, room=1.5).near
+    assert not Measure(1.6, 9.0, 1.0, 12, room=1.5).near
+    assert not Measure(1.0, np.inf, np.inf, 12, room=1.5).near
+    assert Measure(1.6, 0.8, 1.0, 12).k == 2.0
+    assert Measure(1.0, np.inf, 1.0, 12).k is Measure(1.0, 0.0, 0.0, 12).k is None
 
 
 PROVEN, SHOWN = Verdict("consistent", "theorem"), Verdict("consistent", "evidence")

@@ -4,10 +4,14 @@ Every value of the graph becomes an output, so that each node can be judged. Thi
 from fusing across them: what is judged is its kernels, node by node. Give the runtime's own dump
 of its optimised graph, as .npz, to judge that one. Memory: all outputs at once.
 
+What a Cast gives is what it took, in another type: one of the two is a copy, which only a name
+finds: the cast one, or the other one where the cast one is an output of the graph.
+
 A file with weights in other files is refused, since their names come from a stranger.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,7 @@ def onnx_tensors(path: Path, x: NDArray[np.float32], threads: int = 1) -> list[T
         raise BadInput(path, f"needs {error.name} to run", remedy) from error
     model = parsed(path, onnx.ModelProto)
     names = [name for node in model.graph.node for name in node.output if name]
+    copies = copies_in(model.graph)
     known = {item.name for item in model.graph.output}
     model.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in names if name not in known
@@ -49,7 +54,18 @@ def onnx_tensors(path: Path, x: NDArray[np.float32], threads: int = 1) -> list[T
     except Exception as error:  # onnxruntime's own kinds
         raise BadInput(path, f"does not run in onnxruntime ({error!s:.150})") from error
     found = {**feed, **dict(zip(names, values, strict=True))}
-    return [tensor(name, array) for name, array in found.items() if is_map(array)]
+    return [
+        Tensor(name, array.shape, array.dtype.name, partial(np.asarray, array), name in copies)
+        for name, array in found.items()
+        if is_map(array)
+    ]
+
+
+def copies_in(graph: Any) -> set[str]:
+    """The names of values that are another value, cast."""
+    outputs = {item.name for item in graph.output}
+    casts = [node for node in graph.node if node.op_type == "Cast" and node.input]
+    return {n.input[0] if n.output[0] in outputs else n.output[0] for n in casts}
 
 
 def parsed(path: Path, kind: Any) -> Any:
@@ -81,10 +97,6 @@ def tensors_in(message: Any) -> Iterator[Any]:
 
 def is_map(array: Any) -> bool:
     return isinstance(array, np.ndarray) and array.ndim >= 2 and array.dtype.name in FLOATS
-
-
-def tensor(name: str, array: NDArray[Any]) -> Tensor:
-    return Tensor(name, array.shape, array.dtype.name, lambda: array)
 
 
 def input_of(session: Any, x: NDArray[np.float32], path: Path) -> dict[str, NDArray[Any]]:

@@ -9,9 +9,11 @@ FLOATS = ("float16", "float32", "float64")  # what is taken as it is
 
 
 class Tensor(NamedTuple):
-    """A named array; `read()` gives its numbers."""
+    """A named array; `read()` gives its numbers. `copy`: another one has the same, in its type or
+    another, so that what is found by order or by shape is that one."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], NDArray[Any]]
+    copy: bool = False

@@ -38,6 +38,7 @@ def quantized(kind: str, cause: str, change: g.Change) -> Fault:
 FAULTS: tuple[Fault, ...] = (
     folded("bias set to 0", "bias missing", g.bias(lambda b: 0 * b)),
     folded("bias times 2", "bias doubled", g.bias(lambda b: 2 * b)),
+    folded("bias of the next filter", "bias of other filters", g.bias(lambda b: np.roll(b, -1))),
     folded("bias times -1", "bias subtracted", g.bias(lambda b: -b)),
     folded("activation removed", "activation missing", g.activation(g.node("Identity"))),
     folded("Relu", "ReLU for the activation", g.activation(g.node("Relu"))),
@@ -80,14 +81,21 @@ FAULTS: tuple[Fault, ...] = (
     folded("pool padded with 0", "pooling padded with 0 for -inf", g.pool_zero),
     folded("pool of 3", "pooling window of another size", g.pool_smaller),
     folded("pool left out", "pooling without a window", g.pool_left_out),
-    folded("average pool", "average for maximum", g.pool_average),
+    folded("average pool", "average for maximum", g.pool_average(1)),
+    folded("average pool, padding not counted", "average for maximum", g.pool_average(0)),
+    folded("pool padded at the end", "pooling window shifted", g.pool_late),
     folded("summand missing", "one summand missing", g.summand_missing),
     folded("summand twice", "one summand doubled", g.summand_twice),
     folded("BGR", "BGR for RGB", i.image(i.bgr)),
     folded("not divided by 255", "no division by 255", i.image(i.undivided)),
     folded("BGR, not divided", "BGR, and no division by 255", i.image(i.undivided_bgr)),
     folded("divided again", "division by 255 twice", i.image(i.scaled(1 / 255, 0))),
-    folded("2x - 1", "division by 256 or a shift", i.image(i.scaled(2, -1))),
+    folded("2x - 1", "scaled to -1..1: 2x - 1", i.image(i.scaled(2, -1))),
+    folded("x - 0.5", "shifted by a half: x - 0.5", i.image(i.scaled(1, -0.5))),
+    folded("x * 255 / 256", "division by 256", i.image(i.scaled(255 / 256, 0))),
+    folded(
+        "16 to 235", "video range: 16 to 235 for 0 to 255", i.image(i.scaled(219 / 255, 16 / 255))
+    ),
     folded("ImageNet", "normalized with ImageNet's means", i.image(i.normalized)),
     folded("mirrored", "image mirrored", i.image(i.mirrored)),
     folded("channels last", "NHWC read as NCHW", i.image(i.channels_last)),
@@ -113,6 +121,25 @@ FAULTS: tuple[Fault, ...] = (
     folded("sides not squared", "width and height of another formula", d.not_squared),
     folded("anchors last", "rows of the grid in another order", d.anchors_last),
     folded("levels reversed", "levels in another order", d.levels_reversed),
+    folded(
+        "anchors of the first level reversed", "anchors of one level",
+        d.at_levels(".anchors", lambda a, level: a if level else a[:, ::-1]),
+    ),
+    folded(
+        "grid of the last level x and y", "grid of one level",
+        d.at_levels(".cell", lambda c, level: c[..., ::-1] if level == 2 else c),
+    ),
+    folded("boxes / size", "boxes divided by the input size", d.after(d.divided)),
+    folded("corners", "boxes as corners", d.after(d.corners)),
+    folded(
+        "corners / size", "boxes as corners, divided by the input size",
+        d.after(lambda E, size: d.corners(E, size) @ d.divided(E, size)),
+    ),
+    folded("y before x", "x and y exchanged", d.after(d.y_first)),
+    folded("objectness last", "objectness behind the classes", d.after(d.objectness_last)),
+    folded("class * objectness", "scores multiplied by objectness", d.multiplied),
+    folded("logits", "confidences as logits", d.logits),
+    folded("entries first", "entries before rows (NER) taken as NRE", d.entries_first),
     folded("bfloat16 tensors", "stored as bfloat16", t.stored(TensorProto.BFLOAT16)),
     folded(
         "float16 products", "inputs and weights rounded to tf32 or float16",
@@ -123,7 +150,8 @@ FAULTS: tuple[Fault, ...] = (
         "bfloat16 products", "inputs and weights rounded to bfloat16",
         t.cores(TensorProto.BFLOAT16),
     ),
-    folded("float16 sums, n <= 500", "float16 accumulation", t.half_sums),
+    folded("float16 sums, n <= 500", "float16 accumulation", t.half_sums(500, True)),
+    folded("float16 sums, float32 outputs", "float16 accumulation", t.half_sums(5000, False)),
     unfolded("epsilon 1e-5 for 1e-3", "wrong eps of the batch norm", s.wrong_eps),
     unfolded(
         "batch norm left out", "batch norm not folded or folded wrongly",
@@ -155,6 +183,14 @@ FAULTS: tuple[Fault, ...] = (
     quantized(
         "zero points of 8", "one zero point for all groups",
         s.codes(lambda q, scale, z: (q, scale, 0 * z + 8)),
+    ),
+    quantized(
+        "zero points + 1", "zero point off by one",
+        s.codes(lambda q, scale, z: (q, scale, z + 1)),
+    ),
+    quantized(
+        "scales of the next filter", "scales of other groups",
+        s.codes(lambda q, scale, z: (q, np.roll(scale, -1), z)),
     ),
     quantized("codes as signed", "codes taken as signed", s.decoded(s.signed)),
     quantized("nibbles exchanged", "low and high nibble exchanged", s.codes(s.nibbles)),

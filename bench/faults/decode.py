@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from bench.faults.surgery import Proto, maker, put, read, write
+from bench.faults.surgery import Proto, add_constant, maker, put, read, write
 
 
 def at_levels(suffix: str, change: Callable[[np.ndarray, int], np.ndarray]) -> Any:
@@ -93,3 +93,100 @@ def anchors_last(graph: Proto, name: str) -> bool:
         put(graph, rows, node)
         rows.input[0] = turned
     return bool(levels)
+
+
+Size = tuple[int, int]
+
+
+def after(make: Callable[[int, Size], np.ndarray]) -> Any:
+    """The predictions (N, rows, E) times a matrix (E, E), which make(E, (height, width)) gives."""
+
+    def fault(graph: Proto, name: str) -> bool:
+        if not levels_of(graph, name):
+            return False
+        dims = [item.dim_value for item in graph.output[0].type.tensor_type.shape.dim]
+        size = [item.dim_value for item in graph.input[0].type.tensor_type.shape.dim][2:]
+        matrix = make(dims[2], (size[0], size[1])).astype(np.float32)
+        behind(graph, name, helper.make_node("MatMul", [f"{name}.right", "matrix"], [name]))
+        add_constant(graph, "matrix", matrix)
+        return True
+
+    return fault
+
+
+def behind(graph: Proto, name: str, *nodes: Proto) -> None:
+    """Nodes that make NAME of NAME.right, the right predictions."""
+    last = maker(graph, name)
+    index = list(graph.node).index(last)
+    last.output[0] = f"{name}.right"
+    for offset, item in enumerate(nodes, 1):
+        graph.node.insert(index + offset, item)
+
+
+def divided(E: int, size: Size) -> np.ndarray:
+    return np.diag([1 / size[1], 1 / size[0]] * 2 + [1] * (E - 4))
+
+
+def corners(E: int, size: Size) -> np.ndarray:
+    matrix = np.eye(E)
+    matrix[:4, :4] = [[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]]
+    return matrix
+
+
+def y_first(E: int, size: Size) -> np.ndarray:
+    return np.eye(E)[:, [1, 0, 3, 2, *range(4, E)]]
+
+
+def objectness_last(E: int, size: Size) -> np.ndarray:
+    return np.eye(E)[:, [*range(4), *range(5, E), 4]]
+
+
+def multiplied(graph: Proto, name: str) -> bool:
+    """Class scores times objectness."""
+    if not levels_of(graph, name):
+        return False
+    E = graph.output[0].type.tensor_type.shape.dim[2].dim_value
+    add_constant(graph, "parts", np.array([4, 1, E - 5], np.int64))
+    parts = ["the box", "objectness", "classes"]
+    behind(
+        graph,
+        name,
+        helper.make_node("Split", [f"{name}.right", "parts"], parts, axis=2),
+        helper.make_node("Mul", ["classes", "objectness"], ["products"]),
+        helper.make_node("Concat", ["the box", "objectness", "products"], [name], axis=2),
+    )
+    return True
+
+
+def logits(graph: Proto, name: str) -> bool:
+    """Objectness and classes without a sigmoid: each level (N, A, E, H, W) or as its map is."""
+    E = graph.output[0].type.tensor_type.shape.dim[2].dim_value
+    for level in levels_of(graph, name):
+        sigmoid = maker(graph, f"{level}.sigmoid")
+        A = read(graph, f"{level}.anchors").size // 2
+        mask = np.tile(np.arange(E) < 4, A).reshape(1, A * E, 1, 1)
+        add_constant(graph, f"{level}.mask", mask)
+        raw = sigmoid.input[0]
+        put(
+            graph, sigmoid, helper.make_node("Sigmoid", [raw], [f"{level}.all"]),
+            helper.make_node(
+                "Where", [f"{level}.mask", f"{level}.all", raw], [f"{level}.sigmoid"]
+            ),
+        )  # fmt: skip
+        graph.node.remove(sigmoid)
+    return bool(levels_of(graph, name))
+
+
+def entries_first(graph: Proto, name: str) -> bool:
+    """(N, E, rows) in memory, taken as (N, rows, E)."""
+    if not levels_of(graph, name):
+        return False
+    dims = [item.dim_value for item in graph.output[0].type.tensor_type.shape.dim]
+    add_constant(graph, "sizes", np.array(dims, np.int64))
+    behind(
+        graph,
+        name,
+        helper.make_node("Transpose", [f"{name}.right"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("Reshape", ["turned", "sizes"], [name]),
+    )
+    return True

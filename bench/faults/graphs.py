@@ -175,12 +175,25 @@ def pool_zero(graph: Proto, name: str) -> bool:
     return True
 
 
-def pool_average(graph: Proto, name: str) -> bool:
+def pool_average(padding_counts: int) -> Change:
+    def fault(graph: Proto, name: str) -> bool:
+        pool = maker(graph, name)
+        if pool is None or pool.op_type != "MaxPool":
+            return False
+        pool.op_type = "AveragePool"
+        pool.attribute.append(helper.make_attribute("count_include_pad", padding_counts))
+        return True
+
+    return fault
+
+
+def pool_late(graph: Proto, name: str) -> bool:
+    """All padding below and to the right."""
     pool = maker(graph, name)
-    if pool is None or pool.op_type != "MaxPool":
+    if pool is None or pool.op_type != "MaxPool" or sum(attribute(pool, "pads").ints) == 0:
         return False
-    pool.op_type = "AveragePool"
-    pool.attribute.append(helper.make_attribute("count_include_pad", 1))
+    sizes = attribute(pool, "pads").ints
+    sizes[:] = [0, 0, sizes[0] + sizes[2], sizes[1] + sizes[3]]
     return True
 
 

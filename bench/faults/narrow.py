@@ -54,13 +54,18 @@ def cores(kind: int) -> Change:
     return fault
 
 
-def half_sums(graph: Proto, name: str) -> bool:
-    """Sums in float16, PIECE input channels at a time; where the bound can decide anything."""
+def half_sums(most: int, narrow: bool) -> Change:
+    """Sums in float16, PIECE input channels at a time, of at most `most` products; the output in
+    float16 as well, or in float32."""
+    return lambda graph, name: summed(graph, name, most, narrow)
+
+
+def summed(graph: Proto, name: str, most: int, narrow: bool) -> bool:
     conv, last = conv_of(graph, name), maker(graph, name)
     if conv is None or len(conv.input) < 3:
         return False
     weight, bias = (read(graph, item) for item in conv.input[1:])
-    if weight[0].size > 500:
+    if weight[0].size > most:
         return False
     how = {item.name: helper.get_attribute_value(item) for item in conv.attribute}
     parts = [add_constant(graph, f"{name}.start", bias.reshape(1, -1, 1, 1))]
@@ -82,7 +87,7 @@ def half_sums(graph: Proto, name: str) -> bool:
         nodes += through(graph, f"{name}.sum{k}", total, TensorProto.FLOAT16)
     put(graph, conv, *nodes)
     graph.node.remove(conv)
-    if last is conv or last.output[0] == total:
+    if last is conv or last.output[0] == total or not narrow:
         return True
     index = list(graph.node).index(last)
     last.output[0] = f"{name}.wide"

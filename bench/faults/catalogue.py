@@ -10,17 +10,20 @@ from bench.faults import graphs as g
 from bench.faults import images as i
 from bench.faults import narrow as t
 from bench.faults import sources as s
+from bench.faults.fresh import FRESH
 
 FOLDED, UNFOLDED, QUANTIZED = "folded", "unfolded", "4-bit weights"
 
 
 class Fault(NamedTuple):
-    """`cause` is the catalogue's name for it, None for what is no usual mistake."""
+    """`cause` is the catalogue's name for it, None for what is no usual mistake; fresh ones are
+    not of the list that the catalogue was made with."""
 
     form: str
     kind: str
     cause: str | None
     change: g.Change
+    fresh: bool = False
 
 
 def folded(kind: str, cause: str, change: g.Change) -> Fault:
@@ -199,4 +202,5 @@ FAULTS: tuple[Fault, ...] = (
         s.codes(lambda q, scale, z: (q, np.roll(scale, 1), np.roll(z, 1))),
     ),
     *(Fault(FOLDED, kind, None, change) for kind, change in t.NAMELESS),
+    *(Fault(FOLDED, kind, cause, change, fresh=True) for kind, cause, change in FRESH),
 )  # fmt: skip

@@ -14,8 +14,9 @@ wrong. Per kind:
     false cause  of those, share with another one; the rest is "unknown"                    (3)
 
 Faults that do not change the node's tensor by a bit are left out. What is no usual mistake must
-stay unknown: a cause named for it is a false one. Small faults (small.py) are found
-(wrong), undecided or missed (consistent); faults of a quantizer: codes.py.
+stay unknown: a cause named for it is a false one. The fresh list (fresh.py) was made apart from
+the catalogue. Small faults (small.py) are found (wrong), undecided or missed (consistent); faults
+of a quantizer: codes.py.
 """
 
 import argparse
@@ -166,12 +167,16 @@ def line(kind: str, form: str, count: Counter[str]) -> str:
 
 
 def structural_lines(counts: Mapping[Fault, Counter[str]]) -> Iterator[str]:
-    """Usual mistakes with their total, then those that are none."""
-    for title, usual in (("Usual mistakes", True), ("No usual mistake", False)):
+    """Usual mistakes with their total, those that are none, and the fresh list."""
+    for title, chosen in (
+        ("Usual mistakes", lambda f: f.cause is not None and not f.fresh),
+        ("No usual mistake", lambda f: f.cause is None and not f.fresh),
+        ("A fresh list", lambda f: f.fresh),
+    ):
         yield f"\n## {title}\n\n{HEAD}\n|---|---|---|---|---|---|---|"
         total: Counter[str] = Counter()
         for fault, count in counts.items():
-            if (fault.cause is not None) == usual:
+            if chosen(fault):
                 total += count
                 yield line(fault.kind, fault.form, count)
         yield line("**all**", "", total)

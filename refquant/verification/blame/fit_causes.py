@@ -5,7 +5,8 @@ Before the activation let z be right and z^ found (the activation undone where t
     batch norm      z^[f] = a[f] * z[f] + c[f] for every filter f                           (1)
                     left out: c = -a * b, b the folded bias, which the convolution did not have
                     wrong eps: 0.099 <= a / a' <= 10.05 with all a on one side of 1, where
-                    sqrt((v + 1e-3) / (v + 1e-5)) lies between 1 and 10 for every v >= 0; and
+                    sqrt((v + 1e-3) / (v + 1e-5)) lies between 1 and 10 for every v >= 0,
+                    which is another one for another variance v, so that the a differ; and
                     c = (1 - a) * beta with |beta| <= the bias_magnitude that the golden has
     implicit layer  z^[f] = z[f] + c[f] (added), z^[f] = a[f] * z[f] (multiplied), at a head  (2)
 
@@ -45,6 +46,7 @@ SPARE = 8
 NEWTON_STEPS = 60
 FLAT, SAME = 2.0**-10, 2.0**-10  # gains of less are none; gains that differ by less are one
 ROOM = 2.0**-16  # of a fitted constant
+UNLIKE = 0.02  # the slopes of another eps differ by so much of what the largest is off 1
 EPS_RATIO = 10.05  # sqrt(1e-3 / 1e-5), and one half per cent
 
 
@@ -181,10 +183,11 @@ def wrong_eps(node: Node, inputs: Inputs, found: Array, declared: Declared) -> b
 
 
 def of_eps(slope: Array) -> bool:
-    """Whether one other eps can give all these slopes."""
+    """Whether one other eps can give all these slopes: they differ, as variances do."""
     up, down = slope.min() >= 1 - 1e-6, slope.max() <= 1 + 1e-6
     within = (slope <= EPS_RATIO).all() and (slope >= 1 / EPS_RATIO).all()
-    return bool((up or down) and within)
+    differ = np.ptp(slope) > UNLIKE * abs(slope - 1).max()
+    return bool((up or down) and within and differ)
 
 
 def left_out(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:

@@ -5,8 +5,9 @@ stored in t     x, w and b rounded to t, then a right sum, then rounded to t; ev
 tensor cores    x and w rounded to tf32 or bfloat16, a right sum, stored as declared     (2)
 summed in t     the numbers found are of t; or those before the activation are, with the bias or
                 without, nearly all, as far as float32 shows it. They are within n u_t T, the
-                bound of such sums for every n (bounds_conv.py, (3)); and more than SHARE of the
-                numbers found are beyond the declared one: a wrong weight is not rounding    (3)
+                bound of such sums for every n (bounds_conv.py, (3)), and no numbers in fixed
+                point, multiples of t's step at the largest. Outputs of t that may come from
+                right sums must be beyond the declared bound in more than SHARE             (3)
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from refquant.verification.blame.trial import (
     with_attributes,
 )
 from refquant.verification.bounds import SILU_SLOPE, enclose
-from refquant.verification.declared import FLOAT_TYPES, Declared
+from refquant.verification.declared import FLOAT_TYPES, Declared, FloatType
 from refquant.verification.enclosed import Enclosed
 from refquant.verification.variants import rounded
 
@@ -91,12 +92,14 @@ def summed(name: str) -> Fits:
             return False
         y = enclose(node, inputs, declared)
         off = abs(np.asarray(found, float) - y.value) > y.bound
-        if off.mean() <= SHARE or not np.isfinite(y.bound).all():
+        if not np.isfinite(y.bound).all():
             return False
         kind, plain = FLOAT_TYPES[name], FLOAT_TYPES["float32"]
         right = enclose(with_attributes(node, activation="linear"), inputs, Declared())
         most = kind.u / plain.u * right.bound + kind.tiny
         if is_of(found, name):
+            if off.mean() <= SHARE or is_fixed(found, kind):
+                return False
             whole = SILU_SLOPE * most + 2 * kind.u * abs(y.value)
             return bool((abs(np.asarray(found, float) - y.value) <= whole).all())
         z, known = before(node, found)
@@ -106,6 +109,13 @@ def summed(name: str) -> Fits:
     return fits
 
 
+def is_fixed(found: Array, kind: FloatType) -> bool:
+    """Whether all are multiples of the type's step at the largest: numbers in fixed point."""
+    largest = float(abs(np.asarray(found, float)).max(initial=0))
+    step = 2 * kind.u * 2.0 ** np.floor(np.log2(largest)) if largest else 1.0
+    return bool((np.asarray(found, float) % step == 0).all())
+
+
 def before_the_bias(node: Node, z: Array, known: Array, name: str) -> bool:
     """Whether nearly all known z, or z less the bias, are numbers of the type."""
     sums = [z]
@@ -113,6 +123,8 @@ def before_the_bias(node: Node, z: Array, known: Array, name: str) -> bool:
         sums.append(z - np.asarray(array_of(node.arrays["bias"]), float)[:, None, None])
     for total in sums:
         nearest = rounded(total.astype(np.float32), name)
+        if is_fixed(nearest[known], FLOAT_TYPES[name]):
+            continue
         near = abs(total - nearest) <= NEAR * (abs(z) + abs(total)) + FLOAT_TYPES[name].tiny
         if known.sum() >= FEWEST and near[known].mean() >= NEARLY_ALL:
             return True

@@ -4,8 +4,8 @@ Where the catalogue has a right name for a fault it stands here, otherwise the o
 "unknown". found.py reports them apart. When this list was first run, three kinds of forty had a
 false name: a gain of 1.01 and an image of twice the range, "wrong eps of the batch norm" (one
 slope for all filters passed), and outputs in fixed point, "float16 accumulation" (they are numbers
-of float16). The conditions in fit_causes.py and type_causes.py that tell these apart were made then,
-so for these three the list is no longer fresh. As graphs.py: changes of an exported ONNX graph.
+of float16). What tells these apart, in fit_causes.py and type_causes.py, was made then, so for
+these three the list is no longer fresh. As graphs.py: changes of an exported ONNX graph.
 """
 
 from collections.abc import Callable

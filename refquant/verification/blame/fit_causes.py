@@ -63,7 +63,10 @@ def before(node: Node, found: Array) -> tuple[Array, Array]:
     z = target + 0.2785  # SiLU(z) >= z - 0.2785: from above Newton's steps go down, convex there
     for _ in range(NEWTON_STEPS):
         s = 1 / (1 + np.exp(-z))
-        z = z - (z * s - target) / (s * (1 + z * (1 - s)))
+        step = (z * s - target) / (s * (1 + z * (1 - s)))
+        z = z - step
+        if step.max() <= 2.0**-50 * z.max():
+            break
     return z, known
 
 

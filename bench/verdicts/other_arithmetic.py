@@ -6,7 +6,8 @@
     winograd2, 4    the same by F(2,3) and F(4,3) (Lavin and Gray 2015, section 4), float32
     flush           our own arithmetic, every subnormal output replaced by 0
 
-folded_names says which node of an unfolded graph has the output of a folded graph's node.
+They are written apart from those that evidence compares with (verification/algorithms.py), but for
+the matrices of Winograd, which are published. folded_names says which node of an unfolded graph has the output of a folded graph's node.
 """
 
 import numpy as np
@@ -14,30 +15,11 @@ import numpy as np
 from refquant.engine.walk import run_node
 from refquant.graph.graph import INPUT, Model, Node, array_of
 from refquant.ops.activation import ACTIVATIONS
+from refquant.verification.algorithms import TRANSFORMS
 from refquant.verification.declared import UNDERFLOW
 
 Arrays = dict[str, np.ndarray]
 CHAIN = ("batch_norm", "silu", "leaky", "multiply_channel")
-
-# (B^T, G, A^T) of F(2,3) and F(4,3).
-TRANSFORMS = {
-    2: (
-        [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
-        [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]],
-        [[1, 1, 1, 0], [0, 1, -1, -1]],
-    ),
-    4: (
-        [
-            [4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
-            [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1],
-        ],
-        [
-            [1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
-            [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1],
-        ],
-        [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
-    ),
-}  # fmt: skip
 
 
 def fft(x: np.ndarray, w: np.ndarray, padding: int) -> np.ndarray:

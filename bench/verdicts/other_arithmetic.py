@@ -7,7 +7,8 @@
     flush           our own arithmetic, every subnormal output replaced by 0
 
 They are written apart from those that evidence compares with (verification/algorithms.py), but for
-the matrices of Winograd, which are published. folded_names says which node of an unfolded graph has the output of a folded graph's node.
+the matrices of Winograd, which are published. folded_names says which node of an unfolded graph
+has the output of a folded graph's node.
 """
 
 import numpy as np

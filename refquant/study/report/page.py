@@ -1,7 +1,7 @@
 """The report as one HTML page that needs nothing else: no network, no fonts, no other files.
 
 Colours follow the reader's theme (drawing/svg.py); tables scroll sideways on narrow screens; a
-click on a column's head sorts by it. A content security policy forbids all but what is in the page.
+click on a column's head sorts by it. A content security policy forbids everything else.
 """
 
 import json

@@ -66,8 +66,8 @@ What the grounds prove, and what they do not:
 
 A wider declaration has no smaller bound, and (13) and (14) do not depend on what is declared. So
 it never makes a node wrong that was not, nor one undecided that was consistent by theorem; and the
-variants of a node under a wider declaration include those under the narrower ones. Verdicts on
-nodes are monotone in the declaration.
+variants of a node under a declaration include those under each part of it. So verdicts on nodes
+are monotone in the declaration; between two narrow types, for evidence, that is measured.
 """
 
 from collections.abc import Callable, Collection, Iterable

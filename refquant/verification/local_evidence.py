@@ -7,8 +7,8 @@
 value   what is right in real numbers; the plain bound is that of direct float32 sums (PLAIN of
         declared.py), a scale for each channel that depends on nothing that is declared
 The variants, for every declaration that takes some of the declared options and leaves the rest:
-DRAWS at random (variants.py); each algorithm alone, under "any"; and for a narrow accumulator, where
-nothing but the types is declared, sums product by product, of so many pixels, evenly spread, that
+DRAWS at random (variants.py); each algorithm alone, under "any"; and sums product by product for a
+narrow accumulator, where nothing but the types is declared, of so many pixels, evenly spread, that
 MOST_WORK products are not exceeded.
 """
 

@@ -115,15 +115,35 @@ def levels_of(node: Node, inputs: Inputs) -> Levels:
     return Levels([x.value for x in inputs], anchors, node.attributes["strides"])
 
 
-Predictions = Callable[[Levels], Iterator[Array]]
+class Predicted(NamedTuple):
+    """Predictions, and what the roundings of each number are relative to."""
+
+    value: Array
+    magnitude: Array
+
+
+def joined(rows: Sequence[Array]) -> Predicted:
+    """The rows of all levels."""
+    value = np.concatenate(rows, axis=1)
+    return Predicted(value, magnitudes(value))
+
+
+def magnitudes(value: Array) -> Array:
+    """What roundings are relative to: of a box its largest number, of a score 1 or itself."""
+    largest = np.maximum(1, abs(value))
+    largest[..., :4] = largest[..., :4].max(axis=2, keepdims=True)
+    return largest
+
+
+Predictions = Callable[[Levels], Iterator[Predicted]]
 
 
 def styled(*styles: Style) -> Predictions:
     """All levels in a style."""
 
-    def predictions(levels: Levels) -> Iterator[Array]:
+    def predictions(levels: Levels) -> Iterator[Predicted]:
         for style in styles:
-            yield np.concatenate(levels.rows(style), axis=1)
+            yield joined(levels.rows(style))
 
     return predictions
 
@@ -131,9 +151,9 @@ def styled(*styles: Style) -> Predictions:
 def with_anchors(change: Callable[[Levels], Iterator[Array]]) -> Predictions:
     """All levels, with other anchors (L, A, 2)."""
 
-    def predictions(levels: Levels) -> Iterator[Array]:
+    def predictions(levels: Levels) -> Iterator[Predicted]:
         for anchors in change(levels):
-            yield np.concatenate(levels._replace(anchors=anchors).rows(), axis=1)
+            yield joined(levels._replace(anchors=anchors).rows())
 
     return predictions
 
@@ -169,22 +189,22 @@ def anchors_of_one(levels: Levels) -> Iterator[Array]:
 def one_level(*styles: Style) -> Predictions:
     """One level in a style, the others right."""
 
-    def predictions(levels: Levels) -> Iterator[Array]:
+    def predictions(levels: Levels) -> Iterator[Predicted]:
         right = levels.rows()
         for i, (raw, anchors, stride) in enumerate(
             zip(levels.raw, levels.anchors, levels.strides, strict=True)
         ):
             for style in styles:
                 other = level_of(raw, anchors, stride, style)
-                yield np.concatenate([*right[:i], other, *right[i + 1 :]], axis=1)
+                yield joined([*right[:i], other, *right[i + 1 :]])
 
     return predictions
 
 
-def level_order(levels: Levels) -> Iterator[Array]:
+def level_order(levels: Levels) -> Iterator[Predicted]:
     """Rows of the levels in another order."""
     rows = levels.rows()
-    yield from (np.concatenate([rows[i] for i in o], axis=1) for o in orders(len(rows)))
+    yield from (joined([rows[i] for i in o]) for o in orders(len(rows)))
 
 
 def trials_of(predictions: Predictions) -> Callable[[Node, Inputs], Iterator[Trial]]:
@@ -192,18 +212,11 @@ def trials_of(predictions: Predictions) -> Callable[[Node, Inputs], Iterator[Tri
 
     def trials(node: Node, inputs: Inputs) -> Iterator[Trial]:
         carried = max(float(x.bound.max()) for x in inputs)
-        for value in predictions(levels_of(node, inputs)):
-            y = Enclosed(value, (ROUNDINGS + carried) * magnitudes(value))
+        for value, magnitude in predictions(levels_of(node, inputs)):
+            y = Enclosed(value, (ROUNDINGS + carried) * magnitude)
             yield Trial(replace(node, op="concat", attributes={}), [y])
 
     return trials
-
-
-def magnitudes(value: Array) -> Array:
-    """What roundings are relative to: of a box its largest number, of a score 1 or itself."""
-    largest = np.maximum(1, abs(value))
-    largest[..., :4] = largest[..., :4].max(axis=2, keepdims=True)
-    return largest
 
 
 ONE_GRID = (Style(exchange_grid=True), Style(half=0.0), Style(half=1.0), Style(half=-0.5))

@@ -131,11 +131,13 @@ def of_decode(
         return levels_of(node, [given(known[number][name]) for name in node.inputs])
 
     def made(predictions: Predictions, i: int, first: Array, number: int | None) -> Array:
-        return first if number is None else next(islice(predictions(levels(number)), i, None))
+        return (
+            first if number is None else next(islice(predictions(levels(number)), i, None)).value
+        )
 
     for name, predictions in (*DECODES, *AFTER_DECODE):
         for i, first in enumerate(predictions(levels(None))):
-            yield Mistake(name, partial(made, predictions, i, first))
+            yield Mistake(name, partial(made, predictions, i, first.value))
 
 
 def share_of(found: Array, made: Callable[[int | None], Array]) -> float:

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from refquant.verification.blame.decode_causes import Levels, Predictions, trials_of
+from refquant.verification.blame.decode_causes import (
+    Levels,
+    Predicted,
+    Predictions,
+    joined,
+    magnitudes,
+    trials_of,
+)
 from refquant.verification.blame.trial import Array, Cause
 
 Size = tuple[int, int]  # height and width of the network's input, in pixels
@@ -135,14 +142,16 @@ OUTPUTS: tuple[tuple[str, tuple[Change, ...]], ...] = (
 
 
 def changed(*changes: Change) -> Predictions:
-    """Right predictions of the levels, changed."""
+    """Right predictions of the levels, changed. Their roundings are relative to what those of the
+    right ones were, moved where the change moves them, or to the new numbers, if larger."""
 
-    def predictions(levels: Levels) -> Iterator[Array]:
-        right = np.concatenate(levels.rows(), axis=1)
+    def predictions(levels: Levels) -> Iterator[Predicted]:
+        right, magnitude = joined(levels.rows())
         rows, columns = levels.raw[0].shape[2:]
         size = (rows * levels.strides[0], columns * levels.strides[0])
         for change in changes:
-            yield change(right, size)
+            value = change(right, size)
+            yield Predicted(value, np.maximum(change(magnitude, size), magnitudes(value)))
 
     return predictions
 

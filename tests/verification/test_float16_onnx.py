@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from refquant.arrays.errors import BadInput
 from refquant.graph.architecture import build
 from refquant.verification.declared import Declared
 from refquant.verification.golden.record import record_golden
@@ -105,3 +106,11 @@ def test_predictions_that_are_cast_to_float16_are_found(model, x, golden, tmp_pa
     assert row["tensor"] == (last if named else "output0")
     assert row["dtype"] == ("float32" if named else "float16")
     assert report.verdict == ("consistent" if named else "implausible")
+
+
+def test_a_cast_of_nothing_is_bad_input(model, x, golden, tmp_path):
+    for ends in ((["images"], []), ([], ["y"])):
+        whole = exported(model, x)
+        whole.graph.node.append(onnx.helper.make_node("Cast", *ends, to=HALF))
+        with pytest.raises(BadInput, match="does not run in onnxruntime"):
+            judged(golden, tmp_path, whole)

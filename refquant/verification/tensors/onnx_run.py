@@ -64,7 +64,7 @@ def onnx_tensors(path: Path, x: NDArray[np.float32], threads: int = 1) -> list[T
 def copies_in(graph: Any) -> set[str]:
     """The names of values that are another value, cast."""
     outputs = {item.name for item in graph.output}
-    casts = [node for node in graph.node if node.op_type == "Cast" and node.input]
+    casts = [n for n in graph.node if n.op_type == "Cast" and n.input and n.output]
     return {n.input[0] if n.output[0] in outputs else n.output[0] for n in casts}
 
 

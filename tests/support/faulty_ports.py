@@ -347,6 +347,8 @@ def fit_cases():
     implicit = rng.random(8).astype(np.float32)
     added = run(replace(head, arrays={"weight": W, "bias": B + implicit}), X)
     yield "implicit addition missing or applied twice", head, added
+    room = {"weight": W, "bias": B, "bias_magnitude": abs(B + implicit) + abs(implicit)}
+    yield "implicit addition missing or applied twice", replace(head, arrays=room), added
     multiplied = run(head, X) * (1 + implicit)[:, None, None]
     yield "implicit multiplication missing or applied twice", head, multiplied
     branch = np.zeros_like(W)

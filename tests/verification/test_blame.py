@@ -126,6 +126,10 @@ def nameless():
     yield "a constant head", head, np.full_like(y, 0.25)
     yield "gains at a head", head, run(conv(W * gains, activation="linear"), X)
     yield "one gain at a head", head, 2 * run(head, X)
+    folded = conv(activation="linear", bias_magnitude=1.1 * abs(B))
+    yield "a constant at a head", folded, run(folded, X) + np.float32(0.5)
+    yield "fixed point", right, np.floor(64 * y) / 64
+    yield "one gain of the filters", right, run(conv(W * np.float32(1.01)), X)
     fused = conv(W, weight_magnitude=2 * abs(W))
     yield "gains of a RepConv", fused, run(conv(W * gains), X)
     yield "weights with noise", right, run(conv(W * (1 + numbers(W.shape, 12) / 100)), X)

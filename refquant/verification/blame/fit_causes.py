@@ -10,6 +10,9 @@ Before the activation let z be right and z^ found (the activation undone where t
                     c = (1 - a) * beta with |beta| <= the bias_magnitude that the golden has
     implicit layer  z^[f] = z[f] + c[f] (added), z^[f] = a[f] * z[f] (multiplied), at a head  (2)
 
+    its constant    |b + c| + |c| <= bias_magnitude where it is missing, b - c where it is
+                    applied twice: what was folded into the bias b had room for it          (3)
+
 Slopes that nothing ties to these are no evidence of a batch norm: any gain of filters would do, a
 constant map (a = 0) or scales of a quantizer. So no a may be near 0, and those of (1), left out,
 and of (2) must differ from filter to filter, which one gain for all does not.
@@ -136,7 +139,18 @@ def is_head(node: Node) -> bool:
 
 
 def implicit_add(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:
-    return is_head(node) and offset(node, inputs, found, declared)
+    """Equation (2), the added layer: c must have had room in what was folded, (3)."""
+    if not is_head(node) or not offset(node, inputs, found, declared):
+        return False
+    if "bias_magnitude" not in node.arrays:
+        return True
+    fit = Fit(node, inputs, found, declared)
+    filters = fit.known.any(1)
+    names = ("bias", "bias_magnitude")
+    bias, most = (np.asarray(array_of(node.arrays[n]), np.float64)[filters] for n in names)
+    c = fit.offsets()[filters]
+    most = 1.001 * most + ROOM * (1 + abs(bias))
+    return any((abs(bias + sign * c) + abs(c) <= most).all() for sign in (1, -1))
 
 
 def shift_wrong(node: Node, inputs: Inputs, found: Array, declared: Declared) -> bool:

@@ -6,8 +6,8 @@ tensor cores    x and w rounded to tf32 or bfloat16, a right sum, stored as decl
 summed in t     the numbers found are of t; or those before the activation are, with the bias or
                 without, nearly all, as far as float32 shows it. They are within n u_t T, the
                 bound of such sums for every n (bounds_conv.py, (3)), and no numbers in fixed
-                point, multiples of t's step at the largest. Outputs of t that may come from
-                right sums must be beyond the declared bound in more than SHARE             (3)
+                point, all multiples of FIXED. Outputs of t that may come from right sums must
+                be beyond the declared bound in more than SHARE                             (3)
 """
 
 from collections.abc import Callable
@@ -26,11 +26,12 @@ from refquant.verification.blame.trial import (
     with_attributes,
 )
 from refquant.verification.bounds import SILU_SLOPE, enclose
-from refquant.verification.declared import FLOAT_TYPES, Declared, FloatType
+from refquant.verification.declared import FLOAT_TYPES, Declared
 from refquant.verification.enclosed import Enclosed
 from refquant.verification.variants import rounded
 
 SHARE = 0.25
+FIXED = 2.0**-10
 NEAR = 2.0**-20  # of float32 roundings, in which a sum is known; a float16 is within by 1 in 256
 NEARLY_ALL, FEWEST = 0.9, 64  # of the numbers that are known
 Fits = Callable[[Node, Inputs, Array, Declared], bool]
@@ -92,13 +93,13 @@ def summed(name: str) -> Fits:
             return False
         y = enclose(node, inputs, declared)
         off = abs(np.asarray(found, float) - y.value) > y.bound
-        if not np.isfinite(y.bound).all():
+        if not np.isfinite(y.bound).all() or is_fixed(found):
             return False
         kind, plain = FLOAT_TYPES[name], FLOAT_TYPES["float32"]
         right = enclose(with_attributes(node, activation="linear"), inputs, Declared())
         most = kind.u / plain.u * right.bound + kind.tiny
         if is_of(found, name):
-            if off.mean() <= SHARE or is_fixed(found, kind):
+            if off.mean() <= SHARE:
                 return False
             whole = SILU_SLOPE * most + 2 * kind.u * abs(y.value)
             return bool((abs(np.asarray(found, float) - y.value) <= whole).all())
@@ -109,11 +110,10 @@ def summed(name: str) -> Fits:
     return fits
 
 
-def is_fixed(found: Array, kind: FloatType) -> bool:
-    """Whether all are multiples of the type's step at the largest: numbers in fixed point."""
-    largest = float(abs(np.asarray(found, float)).max(initial=0))
-    step = 2 * kind.u * 2.0 ** np.floor(np.log2(largest)) if largest else 1.0
-    return bool((np.asarray(found, float) % step == 0).all())
+def is_fixed(found: Array) -> bool:
+    """Whether all are multiples of FIXED, as numbers in fixed point are; of floats the small ones
+    are not."""
+    return bool((np.asarray(found, float) % FIXED == 0).all())
 
 
 def before_the_bias(node: Node, z: Array, known: Array, name: str) -> bool:
@@ -123,8 +123,6 @@ def before_the_bias(node: Node, z: Array, known: Array, name: str) -> bool:
         sums.append(z - np.asarray(array_of(node.arrays["bias"]), float)[:, None, None])
     for total in sums:
         nearest = rounded(total.astype(np.float32), name)
-        if is_fixed(nearest[known], FLOAT_TYPES[name]):
-            continue
         near = abs(total - nearest) <= NEAR * (abs(z) + abs(total)) + FLOAT_TYPES[name].tiny
         if known.sum() >= FEWEST and near[known].mean() >= NEARLY_ALL:
             return True

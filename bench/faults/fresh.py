@@ -4,9 +4,9 @@ Where the catalogue has a right name for a fault it stands here, otherwise the o
 "unknown". found.py reports them apart. When this list was first run, four kinds of forty had a
 false name: a gain of 1.01 and an image of twice the range, "wrong eps of the batch norm" (one
 slope for all filters passed), outputs in fixed point, "float16 accumulation" (they are numbers of
-float16), and a constant at a head, "implicit addition missing or applied twice". What tells these apart, in
-fit_causes.py and type_causes.py, was made then, so for these four the list is no longer fresh. As
-graphs.py: changes of an exported ONNX graph.
+float16), and a constant at a head, "implicit addition missing or applied twice". What tells these
+apart, in fit_causes.py and type_causes.py, was made then, so for these four the list is no longer
+fresh. As graphs.py: changes of an exported ONNX graph.
 """
 
 from collections.abc import Callable

@@ -72,7 +72,8 @@ def is_open(row: NodeRow) -> bool:
 
 def of_network(row: NodeRow, largest: float, variants: int) -> Measure:
     """The deviations from the golden; a row that is open has one."""
-    return Measure(row["max_abs"] or 0.0, largest, largest, variants)
+    own = row["max_abs"] or 0.0
+    return Measure(own, largest, own <= largest < np.inf, variants)
 
 
 def with_evidence(row: NodeRow, measure: Measure, of: str) -> NodeRow:

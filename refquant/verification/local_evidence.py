@@ -1,8 +1,11 @@
 """Evidence about one node, from the other side's own inputs to it: its k in variants.py, (6).
 
     T(y) = max over channels c of  max |y - value| / max of the plain bound               (1)
+    R(y) = max over channels c of  rms(y - value) / max of the plain bound                (2)
            each over the elements of c; 0 where nothing of a channel is off
-    k    = T(y^) / max of T over the variants                                             (2)
+    k    = T(y^) / max of T over the variants                                             (3)
+    near   T(y^) and R(y^) are at most ROOM times their maxima over the variants with
+           float32 sums: T sees one element far off, R many that are a little off         (4)
 
 value   what is right in real numbers; the plain bound is that of direct float32 sums (PLAIN of
         declared.py), a scale for each channel that depends on nothing that is declared
@@ -37,14 +40,13 @@ MOST_WORK = 1 << 24
 
 
 class Measure(NamedTuple):
-    """How far y^ is off, the most that a variant is, and one with float32 sums, all in one unit;
+    """How far y^ is off, and the most that a variant is, both in one unit; whether that is near;
     how many variants there are."""
 
     own: float
     largest: float
-    sharp: float
+    near: bool
     variants: int
-    room: float = 1.0
 
     @property
     def k(self) -> float | None:
@@ -53,38 +55,37 @@ class Measure(NamedTuple):
             return None
         return min(self.own / self.largest, float(np.finfo(float).max))
 
-    @property
-    def near(self) -> bool:
-        """Whether y^ is no farther off than `room` times a variant with float32 sums."""
-        return self.own <= self.room * self.sharp < np.inf
-
 
 def measure_of(
     node: Node, inputs: Sequence[Enclosed], found: NDArray[Any], declared: Declared
 ) -> Measure:
-    """Equation (1) of what of y^ is finite, and its largest over the variants."""
+    """Equations (1) and (2) of what of y^ is finite, and their maxima over the variants."""
     plain = enclose(node, inputs, PLAIN)
     value, scale = by_channel(plain.value), by_channel(plain.bound).max(axis=1)
-    shares: dict[bool, list[float]] = {False: [], True: []}
+    sharp: list[Float64] = []
+    others: list[Float64] = []
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         x = [item.value.astype(np.float32) for item in inputs]
         off = abs(by_channel(found) - value)
-        own = share(np.where(np.isfinite(off), off, 0), scale)
+        own = shares(np.where(np.isfinite(off), off, 0), scale)
         for narrower in narrower_ones(declared):
-            shares[narrower.accumulator == "float32"] += [
-                share(abs(y - value[:, pixels]), scale)
+            found_so = sharp if narrower.accumulator == "float32" else others
+            found_so += [
+                shares(abs(y - value[:, pixels]), scale)
                 for y, pixels in variants_of(node, x, narrower)
             ]
-    sharp = max(shares[True])
-    count = sum(len(part) for part in shares.values())
-    return Measure(own, max(sharp, *shares[False], 0.0), sharp, count, ROOM)
+    most = np.max(sharp, axis=0)
+    near = bool((own <= ROOM * most).all() and np.isfinite(most).all())
+    largest = float(max(most[0], *(other[0] for other in others), 0.0))
+    return Measure(float(own[0]), largest, near, len(sharp) + len(others))
 
 
-def share(off: Float64, scale: Float64) -> float:
-    """Equation (1): |y - value| (channels, elements) by the scale (channels,) of each."""
-    most = np.where(np.isfinite(off), off, np.inf).max(axis=1)
+def shares(off: Float64, scale: Float64) -> Float64:
+    """Equations (1) and (2): |y - value| (channels, elements) by the scale (channels,) of each."""
+    off = np.where(np.isfinite(off), off, np.inf)
+    sizes = np.stack([off.max(axis=1), np.sqrt((off**2).mean(axis=1))])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float(np.where(most > 0, most / scale, 0.0).max(initial=0.0))
+        return np.where(sizes > 0, sizes / scale, 0.0).max(axis=1, initial=0.0)
 
 
 def narrower_ones(declared: Declared) -> Iterator[Declared]:

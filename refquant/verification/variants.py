@@ -19,6 +19,7 @@ Two measures of how far y^ is off, for evidence.py:
     k of a node        T(y^) / max over variants of T(variant), both from the other side's
                        own inputs to the node, T(y) = max over channels c of
                        max |y - value| / max of the plain bound, over the elements of c     (6)
+                       (local_evidence.py)
 
 If the other side is one more such variant, k > 1 has a chance of 1 in n + 1 at a node: evidence,
 never proof. The variants of (6) are DRAWS for each declaration that takes some of what is declared

@@ -41,7 +41,8 @@ network (evidence.py, variants.py):
     a variant overflows, or none deviates: there is no k           undecided               (15)
     k > IMPLAUSIBLE_K                                              implausible   evidence  (16)
     y^ is finite, and near: k <= 1 of the network; of the node at
-    most 1.5 times as far off as variants with float32 sums        consistent    evidence  (17)
+    most 1.5 times as far off as variants with float32 sums, in
+    the largest magnitude and in the root of the mean square       consistent    evidence  (17)
     otherwise                                                      undecided               (18)
 
 The whole takes the gravest verdict of its nodes: wrong, implausible, undecided, consistent; where

@@ -12,7 +12,7 @@ from refquant.verification import verdict
 from refquant.verification.declared import Declared
 from refquant.verification.enclosed import Enclosed
 from refquant.verification.golden.record import record_golden
-from refquant.verification.local_evidence import Measure
+from refquant.verification.local_evidence import Measure, shares
 from refquant.verification.report import Report
 from refquant.verification.verdict import Verdict, Whole, excess_of, judge, of_whole, weigh
 from refquant.verification.verify import verify
@@ -122,14 +122,16 @@ def test_evidence_of_worked_examples():  # (15) to (18)
     assert verdict.says(1.4, near=True) == "plausible"
 
 
-def test_near_of_worked_examples():  # (17)
-    assert Measure(1.0, 1.0, 1.0, 32).near
-    assert not Measure(1.1, 1.0, 1.0, 32).near
-    assert Measure(1.5, 9.0, 1.0, 12, room=1.5).near
-    assert not Measure(1.6, 9.0, 1.0, 12, room=1.5).near
-    assert not Measure(1.0, np.inf, np.inf, 12, room=1.5).near
-    assert Measure(1.6, 0.8, 1.0, 12).k == 2.0
-    assert Measure(1.0, np.inf, 1.0, 12).k is Measure(1.0, 0.0, 0.0, 12).k is None
+def test_k_of_worked_examples():
+    assert Measure(1.6, 0.8, near=False, variants=12).k == 2.0
+    assert Measure(1.0, np.inf, near=False, variants=12).k is None
+    assert Measure(0.0, 0.0, near=True, variants=12).k is None
+
+
+def test_the_measures_of_a_node_of_worked_examples():  # T and R of local_evidence.py
+    off = np.array([[3.0, 4.0], [0.0, 0.0]])  # two channels, of which the second is right
+    assert shares(off, np.array([2.0, 1.0])).tolist() == [2.0, np.sqrt(12.5) / 2]
+    assert shares(np.array([[np.nan, 0.0]]), np.array([1.0])).tolist() == [np.inf, np.inf]
 
 
 PROVEN, SHOWN = Verdict("consistent", "theorem"), Verdict("consistent", "evidence")

@@ -120,13 +120,15 @@ def explain_input(found: Array, x: Array) -> str | None:
                 continue
             if (abs(found - other) <= ROUNDINGS * abs(other).max()).all():
                 return name
-    return of_picture(np.asarray(found, np.float64), exact) if found.shape == x.shape else None
+    if found.shape != x.shape or not (abs(found) <= 1).all():
+        return None
+    return of_picture(np.asarray(found, np.float64), exact)
 
 
 def of_picture(found: Array, x: Array) -> str | None:
     """Rules (1) and (2)."""
     codes = np.rint(255 * found)
-    if not (abs(255 * found - codes) < 1e-3).all() or codes.min() < 0 or codes.max() > 255:
+    if not (abs(255 * found - codes) < 1e-3).all() or codes.min() < 0:
         return None
     rows, columns = bars(x)
     away, near = rms(found - x), ALIKE * x.std()
